@@ -1,0 +1,11 @@
+import org.jspecify.annotations.NullMarked;
+
+/// Adapters: forward, backward, merge, files. Sees weights only through the interface of the runtime.
+@NullMarked
+module io.vectune.adapters {
+    requires transitive io.vectune.runtime;
+    requires static transitive org.jspecify;
+    requires tools.jackson.databind;
+
+    exports io.vectune.adapters;
+}

@@ -1,0 +1,11 @@
+import org.jspecify.annotations.NullMarked;
+
+/// Model hosts, tokenizers, data sets, training, generation, evaluation.
+@NullMarked
+module io.vectune.models {
+    requires transitive io.vectune.adapters;
+    requires transitive io.vectune.quant;
+    requires transitive io.vectune.runtime;
+    requires static transitive org.jspecify;
+    requires tools.jackson.databind;
+}

@@ -1,0 +1,53 @@
+package io.vectune.runtime.weight;
+
+import io.vectune.runtime.tensor.Matrix;
+
+/// A frozen weight matrix W (outFeatures, inFeatures) of a linear layer y = x Wᵀ + b, in any storage format.
+///
+/// A weight is something that can decode a tile. The one blocked GEMM takes its panels from [#decode], for y = x Wᵀ and
+/// for gradInput += gradOutput W alike; products with few tokens go through the format's own fused kernel, which reads
+/// the stored bytes once. Weights are immutable and shared by all threads.
+public interface Weight {
+    /// Rows of W.
+    int outFeatures();
+
+    /// Columns of W.
+    int inFeatures();
+
+    /// Decodes the tile W[rowFrom, rowTo) x [columnFrom, columnTo) to f32:
+    ///
+    ///     tile[tileOffset + (row - rowFrom) * tileStride + (column - columnFrom)] = W[row, column]
+    ///
+    /// Exact: the same bits as the format's dequantization. Writes nothing else, allocates nothing.
+    void decode(int rowFrom, int rowTo, int columnFrom, int columnTo, float[] tile, int tileOffset, int tileStride);
+
+    /// The most tokens for which the fused product beats decode-and-GEMM.
+    int fewTokens();
+
+    /// Length of the prepared form of `tokens` rows of input for [#multiplyPrepared].
+    int preparedLength(int tokens);
+
+    /// Brings x into the form that the fused kernel reads (a plain copy, a permutation, group sums ...).
+    ///
+    /// @param x (tokens, inFeatures), tokens at most [#fewTokens]
+    /// @param prepared at least [#preparedLength] long
+    void prepare(Matrix x, float[] prepared);
+
+    /// Number of independent units of work of the fused product: a unit is one or more output features.
+    int units();
+
+    /// The fused product for the units `[unitFrom, unitTo)`: overwrites their columns of y = x Wᵀ.
+    ///
+    /// @param prepared what [#prepare] wrote for `tokens` rows
+    /// @param y (tokens, outFeatures)
+    void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo);
+
+    /// Exact squared norms of rows and columns, computed once.
+    WeightNorms norms();
+
+    /// Bytes of storage, metadata included.
+    long storageBytes();
+
+    /// The format in a few words, for people: `bf16`, `hqq 4-bit, group 64, axis 1`.
+    String description();
+}
