@@ -1,0 +1,52 @@
+package io.vectune.cli;
+
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.HelpCommand;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ScopeType;
+
+/// The `vectune` command. Results go to stdout, everything else to stderr; exit code 0 for success, 1 for a failure, 2
+/// for wrong usage.
+@Command(
+        name = "vectune",
+        mixinStandardHelpOptions = true,
+        scope = ScopeType.INHERIT,
+        versionProvider = Version.class,
+        description = "Quantized inference and adapter tuning on the CPU, in pure Java.",
+        synopsisSubcommandLabel = "COMMAND",
+        usageHelpAutoWidth = true,
+        sortOptions = false,
+        subcommands = {DoctorCommand.class, HelpCommand.class})
+public final class Vectune {
+    /// Exit code for a failure: a file, the data, the machine.
+    static final int FAILURE = 1;
+
+    /// Exit code for wrong usage: options.
+    static final int USAGE = 2;
+
+    @Option(names = "--debug", scope = ScopeType.INHERIT, description = "Show the stack trace of a failure.")
+    private boolean debug;
+
+    private Vectune() {}
+
+    /// Runs a command and exits with its code.
+    public static void main(String[] arguments) {
+        System.exit(commandLine().execute(arguments));
+    }
+
+    /// The command line, ready to execute; tests use it as the program does.
+    static CommandLine commandLine() {
+        Vectune vectune = new Vectune();
+        CommandLine line = new CommandLine(vectune);
+        line.setOut(new PrintWriter(System.out, true, StandardCharsets.UTF_8));
+        line.setErr(new PrintWriter(System.err, true, StandardCharsets.UTF_8));
+        line.setCaseInsensitiveEnumValuesAllowed(true);
+        line.setParameterExceptionHandler(Failures::wrongUsage);
+        line.setExecutionExceptionHandler(
+                (failure, command, parsed) -> Failures.failed(failure, command, vectune.debug));
+        return line;
+    }
+}
