@@ -13,7 +13,9 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /// `vectune doctor`: what this machine is and what the program makes of it.
-@Command(name = "doctor", description = "Show the machine, the JDK and the kernel tier, and measure the machine's limits.")
+@Command(
+        name = "doctor",
+        description = "Show the machine, the JDK and the kernel tier, and measure the machine's limits.")
 final class DoctorCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")

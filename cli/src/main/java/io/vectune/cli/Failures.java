@@ -42,12 +42,17 @@ final class Failures {
             case VectuneException known -> message;
             case NoSuchFileException missing -> missing.getFile() + ": no such file or directory";
             case AccessDeniedException denied -> denied.getFile() + ": permission denied";
-            case FileAlreadyExistsException present -> present.getFile() + ": already exists; use --force to replace it";
+            case FileAlreadyExistsException present ->
+                    present.getFile() + ": already exists; use --force to replace it";
             case FileSystemException file -> file.getFile() + ": " + file.getReason();
             case IOException io -> "input or output failed: " + message;
             case IllegalArgumentException argument -> message;
-            default -> "unexpected " + failure.getClass().getSimpleName() + ": " + message
-                    + "; run again with --debug for the stack trace";
+            default ->
+                    "unexpected "
+                            + failure.getClass().getSimpleName()
+                            + ": "
+                            + message
+                            + "; run again with --debug for the stack trace";
         };
     }
 

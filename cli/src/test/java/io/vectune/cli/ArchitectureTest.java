@@ -1,9 +1,9 @@
 package io.vectune.cli;
 
-import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
-import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
 import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noFields;
+import static com.tngtech.archunit.library.Architectures.layeredArchitecture;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
 
 import com.tngtech.archunit.core.domain.JavaClasses;
 import com.tngtech.archunit.core.domain.JavaModifier;
@@ -14,24 +14,34 @@ import org.junit.jupiter.api.Test;
 /// The arrows between the rooms point down only: cli -> models -> adapters -> quant -> runtime, and adapters see
 /// weights only through the runtime.
 class ArchitectureTest {
-    private static final JavaClasses CLASSES = new ClassFileImporter()
-            .withImportOption(ImportOption.Predefined.DO_NOT_INCLUDE_TESTS)
-            .importPackages("io.vectune");
+    private static final JavaClasses CLASSES =
+            new ClassFileImporter()
+                    .withImportOption(ImportOption.Predefined.DO_NOT_INCLUDE_TESTS)
+                    .importPackages("io.vectune");
 
     @Test
     void arrowsPointDown() {
         layeredArchitecture()
                 .consideringOnlyDependenciesInAnyPackage("io.vectune..")
                 .withOptionalLayers(true)
-                .layer("cli").definedBy("io.vectune.cli..")
-                .layer("models").definedBy("io.vectune.models..")
-                .layer("adapters").definedBy("io.vectune.adapters..")
-                .layer("quant").definedBy("io.vectune.quant..")
-                .layer("runtime").definedBy("io.vectune.runtime..")
-                .whereLayer("cli").mayNotBeAccessedByAnyLayer()
-                .whereLayer("models").mayOnlyBeAccessedByLayers("cli")
-                .whereLayer("adapters").mayOnlyBeAccessedByLayers("models", "cli")
-                .whereLayer("quant").mayOnlyBeAccessedByLayers("models", "cli")
+                .layer("cli")
+                .definedBy("io.vectune.cli..")
+                .layer("models")
+                .definedBy("io.vectune.models..")
+                .layer("adapters")
+                .definedBy("io.vectune.adapters..")
+                .layer("quant")
+                .definedBy("io.vectune.quant..")
+                .layer("runtime")
+                .definedBy("io.vectune.runtime..")
+                .whereLayer("cli")
+                .mayNotBeAccessedByAnyLayer()
+                .whereLayer("models")
+                .mayOnlyBeAccessedByLayers("cli")
+                .whereLayer("adapters")
+                .mayOnlyBeAccessedByLayers("models", "cli")
+                .whereLayer("quant")
+                .mayOnlyBeAccessedByLayers("models", "cli")
                 .check(CLASSES);
     }
 
@@ -42,13 +52,26 @@ class ArchitectureTest {
 
     @Test
     void noMutableStatics() {
-        noFields().that().areStatic().and().doNotHaveModifier(JavaModifier.SYNTHETIC).should().notBeFinal().check(CLASSES);
+        noFields()
+                .that()
+                .areStatic()
+                .and()
+                .doNotHaveModifier(JavaModifier.SYNTHETIC)
+                .should()
+                .notBeFinal()
+                .check(CLASSES);
     }
 
     @Test
     void onlyTheCommandLineTouchesTheConsole() {
-        noClasses().that().resideOutsideOfPackage("io.vectune.cli..").should().accessField(System.class, "out").orShould()
-                .accessField(System.class, "err").check(CLASSES);
+        noClasses()
+                .that()
+                .resideOutsideOfPackage("io.vectune.cli..")
+                .should()
+                .accessField(System.class, "out")
+                .orShould()
+                .accessField(System.class, "err")
+                .check(CLASSES);
     }
 
     @Test
