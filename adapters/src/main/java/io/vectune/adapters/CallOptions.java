@@ -5,7 +5,31 @@ package io.vectune.adapters;
 /// @param training whether dropout is active
 /// @param dropoutSeed seed of this call's dropout masks: the same seed gives the same masks in forward, in a recomputed
 ///   forward and in backward
-public record CallOptions(boolean training, long dropoutSeed) {
+/// @param steering the steering coefficient of each row, for kinds that have one
+/// @param groups which rows use which adapter of a mixed batch
+public record CallOptions(boolean training, long dropoutSeed, Steering steering, RowGroups groups) {
     /// Inference: no dropout.
     public static final CallOptions INFERENCE = new CallOptions(false, 0);
+
+    /// A call without steering and without groups.
+    public CallOptions(boolean training, long dropoutSeed) {
+        this(training, dropoutSeed, Steering.ONE, RowGroups.NONE);
+    }
+
+    /// The same call, steered.
+    public CallOptions withSteering(Steering coefficients) {
+        return new CallOptions(training, dropoutSeed, coefficients, groups);
+    }
+
+    /// The same call over a mixed batch.
+    public CallOptions withGroups(RowGroups rowGroups) {
+        return new CallOptions(training, dropoutSeed, steering, rowGroups);
+    }
+
+    /// The options of the rows `[from, to)` alone.
+    CallOptions rows(int from, int to) {
+        return steering.isUniform() && groups.runs().isEmpty()
+                ? this
+                : new CallOptions(training, dropoutSeed, steering.rows(from, to), RowGroups.NONE);
+    }
 }
