@@ -11,8 +11,7 @@ import org.jspecify.annotations.Nullable;
 /// @param trainable whether an optimizer changes it
 /// @param role what it is to the layer, for learning-rate and weight-decay groups
 /// @param stored how a PEFT file holds it, or null for what files do not hold
-public record AdapterParameter(
-        String name, Matrix values, boolean trainable, Role role, @Nullable Stored stored) {
+public record AdapterParameter(String name, Matrix values, boolean trainable, Role role, @Nullable Stored stored) {
 
     /// What a parameter is to the layer.
     public enum Role {
@@ -56,8 +55,7 @@ public record AdapterParameter(
 
     /// A parameter that the file holds as it is.
     public static AdapterParameter matrix(String name, String key, Role role, Matrix values) {
-        return new AdapterParameter(
-                name, values, true, role, new Stored(key, false, values.rows(), values.columns()));
+        return new AdapterParameter(name, values, true, role, new Stored(key, false, values.rows(), values.columns()));
     }
 
     /// A vector parameter, (1, n) here, (n) in the file.

@@ -50,8 +50,7 @@ public interface ProductMap extends Adapter {
     default void backward(AdapterCall call, Matrix gradOutput, @Nullable Matrix gradInput, List<Matrix> gradients) {
         Workspace workspace = call.compute().workspace();
         long mark = workspace.mark();
-        Matrix gradProduct =
-                form() == Form.ADDS ? null : workspace.matrix(gradOutput.rows(), outFeatures());
+        Matrix gradProduct = form() == Form.ADDS ? null : workspace.matrix(gradOutput.rows(), outFeatures());
         backwardProduct(call, gradOutput, gradProduct, gradInput, gradients);
         if (gradInput != null) {
             MatMul.multiplyTransposed(

@@ -34,10 +34,7 @@ public final class Steering {
         float[] rows = new float[Math.multiplyExact(coefficients.length, tokensPerSample)];
         for (int sample = 0; sample < coefficients.length; sample++) {
             Arrays.fill(
-                    rows,
-                    sample * tokensPerSample,
-                    (sample + 1) * tokensPerSample,
-                    checkFinite(coefficients[sample]));
+                    rows, sample * tokensPerSample, (sample + 1) * tokensPerSample, checkFinite(coefficients[sample]));
         }
         return new Steering(1, rows);
     }
