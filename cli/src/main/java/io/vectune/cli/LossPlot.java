@@ -49,10 +49,7 @@ record LossPlot(List<Double> losses) {
         for (int bucket = 0; bucket < count; bucket++) {
             int from = (int) ((long) bucket * losses.size() / count);
             int to = (int) ((bucket + 1L) * losses.size() / count);
-            means[bucket] = losses.subList(from, to).stream()
-                    .mapToDouble(Double::doubleValue)
-                    .average()
-                    .orElseThrow();
+            means[bucket] = losses.subList(from, to).stream().mapToDouble(Double::doubleValue).average().orElseThrow();
         }
         return means;
     }
@@ -73,17 +70,18 @@ record LossPlot(List<Double> losses) {
         StringBuilder grid = new StringBuilder();
         for (int line = 0; line <= 4; line++) {
             double y = MARGIN_PIXELS + plotHeight * line / 4;
-            grid.append(String.format(
-                    Locale.ROOT,
-                    "<line x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\" stroke=\"#ddd\"/>"
-                            + "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3f</text>",
-                    MARGIN_PIXELS,
-                    y,
-                    WIDTH_PIXELS - MARGIN_PIXELS,
-                    y,
-                    MARGIN_PIXELS - 6,
-                    y + 4,
-                    high - span * line / 4));
+            grid.append(
+                    String.format(
+                            Locale.ROOT,
+                            "<line x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\" stroke=\"#ddd\"/>"
+                                    + "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3f</text>",
+                            MARGIN_PIXELS,
+                            y,
+                            WIDTH_PIXELS - MARGIN_PIXELS,
+                            y,
+                            MARGIN_PIXELS - 6,
+                            y + 4,
+                            high - span * line / 4));
         }
         return String.format(
                 Locale.ROOT,
@@ -93,7 +91,8 @@ record LossPlot(List<Double> losses) {
                 %s
                 <polyline fill="none" stroke="#1f6feb" stroke-width="1.5" points="%s"/>
                 <text x="%d" y="%d">step 1</text><text x="%d" y="%d" text-anchor="end">step %d</text>
-                </svg>""",
+                </svg>\
+                """,
                 WIDTH_PIXELS,
                 HEIGHT_PIXELS,
                 WIDTH_PIXELS,

@@ -41,15 +41,16 @@ abstract class Progress implements AutoCloseable {
         private final ProgressBar bar;
 
         Bar(String task, long total, String unit) {
-            bar = new ProgressBarBuilder()
-                    .setTaskName(task)
-                    .setInitialMax(total)
-                    .setUnit(" " + unit, 1)
-                    .setStyle(ProgressBarStyle.ASCII)
-                    .setUpdateIntervalMillis(200)
-                    .showSpeed()
-                    .setConsumer(new ConsoleProgressBarConsumer(System.err))
-                    .build();
+            bar =
+                    new ProgressBarBuilder()
+                            .setTaskName(task)
+                            .setInitialMax(total)
+                            .setUnit(" " + unit, 1)
+                            .setStyle(ProgressBarStyle.ASCII)
+                            .setUpdateIntervalMillis(200)
+                            .showSpeed()
+                            .setConsumer(new ConsoleProgressBarConsumer(System.err))
+                            .build();
         }
 
         @Override
