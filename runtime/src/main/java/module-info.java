@@ -10,6 +10,7 @@ module io.vectune.runtime {
     exports io.vectune.runtime;
     exports io.vectune.runtime.compute;
     exports io.vectune.runtime.matmul;
+    exports io.vectune.runtime.nn;
     exports io.vectune.runtime.tensor;
     exports io.vectune.runtime.weight;
 }

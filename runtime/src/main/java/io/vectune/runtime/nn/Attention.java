@@ -1,0 +1,191 @@
+package io.vectune.runtime.nn;
+
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.tensor.Matrix;
+import org.jspecify.annotations.Nullable;
+
+/// Causal grouped-query attention, softmax(q kᵀ / sqrt(headDim)) v, in tiles: no matrix of scores is kept.
+///
+/// Forward keeps one number a row and head, the logarithm of the sum of the exponentials of its scores, from which
+/// backward computes the probabilities again (Dao et al., arXiv 2205.14135). Rows are tokens: row `b * sequenceLength +
+/// t` is token t of sequence b. Rows that pad a sequence on the right come after all real ones, so causality keeps them
+/// out of the results of the real ones.
+public final class Attention {
+    private static final AttentionKernel KERNEL = AttentionKernel.active();
+    /// Query rows of one unit of work in forward.
+    private static final int ROWS = 64;
+    /// Backward splits the keys of a sequence until there are about this many units, whatever the number of threads.
+    private static final int BACKWARD_UNITS = 12;
+    /// Boundaries between the parts are multiples of this.
+    private static final int KEYS = 64;
+
+    private Attention() {}
+
+    /// Attention within sequences, each row over the rows of its sequence up to itself.
+    ///
+    /// @param q (batch * sequenceLength, heads * headDim)
+    /// @param k (batch * sequenceLength, keyValueHeads * headDim)
+    /// @param v as k
+    /// @param out as q, overwritten; not q
+    /// @param logSumExp (batch * sequenceLength, heads), for [#backward]; null if there is none
+    public static void forward(
+            Compute compute,
+            AttentionShape shape,
+            Matrix q,
+            Matrix k,
+            Matrix v,
+            Matrix out,
+            @Nullable Matrix logSumExp,
+            int batch,
+            int sequenceLength) {
+        int tokens = Math.multiplyExact(batch, sequenceLength);
+        Shapes.require("q", q, tokens, shape.queryColumns());
+        Shapes.require("k", k, tokens, shape.keyValueColumns());
+        Shapes.requireSame("v", v, k);
+        Shapes.requireSame("out", out, q);
+        if (logSumExp != null) {
+            Shapes.require("logSumExp", logSumExp, tokens, shape.heads());
+        }
+        int tiles = (sequenceLength + ROWS - 1) / ROWS;
+        int heads = shape.keyValueHeads();
+        compute.team()
+                .run(
+                        batch * tiles * heads,
+                        1,
+                        (from, to, worker) -> {
+                            for (int unit = from; unit < to; unit++) {
+                                int sequence = unit / (tiles * heads) * sequenceLength;
+                                // Late tiles see more keys: they come first, so that the last unit is a short one.
+                                int tile = tiles - 1 - unit / heads % tiles;
+                                int rowFrom = tile * ROWS;
+                                int rowTo = Math.min(sequenceLength, rowFrom + ROWS);
+                                KERNEL.forward(
+                                        compute, worker, shape, q, sequence, k, v, sequence, sequenceLength, 0, out,
+                                        logSumExp, unit % heads, rowFrom, rowTo);
+                            }
+                        });
+    }
+
+    /// Attention of new tokens over a cache that already holds their keys and values.
+    ///
+    /// @param q (newTokens, heads * headDim), the tokens at startPosition, startPosition + 1, ...
+    /// @param keys (at least startPosition + newTokens, keyValueHeads * headDim)
+    /// @param values as keys
+    /// @param out as q, overwritten; not q
+    public static void forwardCached(
+            Compute compute,
+            AttentionShape shape,
+            Matrix q,
+            Matrix keys,
+            Matrix values,
+            int startPosition,
+            Matrix out) {
+        Shapes.require("q", q, q.rows(), shape.queryColumns());
+        Shapes.requireSame("out", out, q);
+        int known = Math.addExact(startPosition, q.rows());
+        if (startPosition < 0 || keys.rows() < known) {
+            throw new IllegalArgumentException(
+                    "keys: expected at least " + known + " rows, found " + keys.rows());
+        }
+        Shapes.require("keys", keys, keys.rows(), shape.keyValueColumns());
+        Shapes.requireSame("values", values, keys);
+        int tiles = (q.rows() + ROWS - 1) / ROWS;
+        int heads = shape.keyValueHeads();
+        compute.team()
+                .run(
+                        tiles * heads,
+                        1,
+                        (from, to, worker) -> {
+                            for (int unit = from; unit < to; unit++) {
+                                int rowFrom = (tiles - 1 - unit / heads) * ROWS;
+                                int rowTo = Math.min(q.rows(), rowFrom + ROWS);
+                                KERNEL.forward(
+                                        compute, worker, shape, q, 0, keys, values, 0, known, startPosition, out,
+                                        null, unit % heads, rowFrom, rowTo);
+                            }
+                        });
+    }
+
+    /// The gradients of [#forward]; all three are overwritten.
+    ///
+    ///     P      = exp(scale q kᵀ - logSumExp), causal
+    ///     dP     = gradOut vᵀ
+    ///     dS     = P * (dP - rowsum(gradOut * out))
+    ///     gradQ  = scale dS k,   gradK = scale dSᵀ q,   gradV = Pᵀ gradOut        (summed over the group of heads)
+    ///
+    /// @param out what forward wrote
+    /// @param logSumExp what forward wrote
+    public static void backward(
+            Compute compute,
+            AttentionShape shape,
+            Matrix q,
+            Matrix k,
+            Matrix v,
+            Matrix out,
+            Matrix logSumExp,
+            Matrix gradOut,
+            Matrix gradQ,
+            Matrix gradK,
+            Matrix gradV,
+            int batch,
+            int sequenceLength) {
+        int tokens = Math.multiplyExact(batch, sequenceLength);
+        Shapes.require("q", q, tokens, shape.queryColumns());
+        Shapes.require("k", k, tokens, shape.keyValueColumns());
+        Shapes.requireSame("v", v, k);
+        Shapes.requireSame("out", out, q);
+        Shapes.require("logSumExp", logSumExp, tokens, shape.heads());
+        Shapes.requireSame("gradOut", gradOut, q);
+        Shapes.requireSame("gradQ", gradQ, q);
+        Shapes.requireSame("gradK", gradK, k);
+        Shapes.requireSame("gradV", gradV, v);
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        Matrix along = workspace.matrix(tokens, shape.heads());
+        compute.team()
+                .run(
+                        tokens,
+                        Shapes.minRows(shape.queryColumns()),
+                        (from, to, worker) -> KERNEL.rowProducts(shape, gradOut, out, along, from, to));
+        int heads = shape.keyValueHeads();
+        int parts = parts(batch * heads, sequenceLength);
+        // Each part of the keys adds to gradQ of all later rows: a buffer of its own, summed in the order of the parts.
+        Matrix partial = workspace.matrix(Math.multiplyExact(parts - 1, tokens), shape.queryColumns());
+        compute.team()
+                .run(
+                        batch * heads * parts,
+                        1,
+                        (from, to, worker) -> {
+                            for (int unit = from; unit < to; unit++) {
+                                int sequence = unit / (heads * parts) * sequenceLength;
+                                int part = unit % parts;
+                                Matrix gradQPart = part == 0 ? gradQ : partial;
+                                int gradQRow = part == 0 ? sequence : (part - 1) * tokens + sequence;
+                                KERNEL.backward(
+                                        compute, worker, shape, q, k, v, logSumExp, along, gradOut, sequence,
+                                        sequenceLength, unit / parts % heads, boundary(part, parts, sequenceLength),
+                                        boundary(part + 1, parts, sequenceLength), gradQPart, gradQRow, gradK, gradV);
+                            }
+                        });
+        for (int part = 1; part < parts; part++) {
+            Elementwise.add(compute, partial.rows((part - 1) * tokens, part * tokens), gradQ);
+        }
+        workspace.release(mark);
+    }
+
+    /// Into how many parts backward splits the keys of a sequence.
+    private static int parts(int units, int sequenceLength) {
+        int wanted = Math.max(1, BACKWARD_UNITS / Math.max(1, units));
+        return Math.max(1, Math.min(wanted, sequenceLength / (2 * KEYS)));
+    }
+
+    /// First key of a part. Key j meets sequenceLength - j rows: the parts have about equal areas of that triangle.
+    private static int boundary(int part, int parts, int sequenceLength) {
+        if (part == parts) {
+            return sequenceLength;
+        }
+        double share = 1 - Math.sqrt(1 - (double) part / parts);
+        return (int) (share * sequenceLength) / KEYS * KEYS;
+    }
+}

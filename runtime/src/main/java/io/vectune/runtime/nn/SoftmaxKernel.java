@@ -1,0 +1,17 @@
+package io.vectune.runtime.nn;
+
+import io.vectune.runtime.tensor.Matrix;
+
+/// One row of [Softmax] and [CrossEntropy].
+interface SoftmaxKernel {
+    /// Replaces a row by its softmax.
+    void softmax(Matrix x, int row);
+
+    /// The loss of one row of logits; with gradient, replaces the row by lossScale * (softmax - onehot(label)).
+    float crossEntropy(Matrix logits, int row, int label, float lossScale, boolean withGradient);
+
+    /// The kernel of the active tier.
+    static SoftmaxKernel active() {
+        return new SoftmaxScalar();
+    }
+}

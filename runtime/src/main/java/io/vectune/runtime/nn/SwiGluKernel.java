@@ -1,0 +1,17 @@
+package io.vectune.runtime.nn;
+
+import io.vectune.runtime.tensor.Matrix;
+
+/// One thread's part of [SwiGlu].
+interface SwiGluKernel {
+    /// Rows `[rowFrom, rowTo)` of y.
+    void forward(Matrix gate, Matrix up, Matrix y, int rowFrom, int rowTo);
+
+    /// Rows `[rowFrom, rowTo)` of gradGate and gradUp.
+    void backward(Matrix gate, Matrix up, Matrix gradY, Matrix gradGate, Matrix gradUp, int rowFrom, int rowTo);
+
+    /// The kernel of the active tier.
+    static SwiGluKernel active() {
+        return new SwiGluScalar();
+    }
+}
