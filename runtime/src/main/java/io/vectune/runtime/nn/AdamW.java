@@ -56,7 +56,18 @@ public record AdamW(double beta1, double beta2, double eps, double weightDecay) 
                         Shapes.minRows(parameter.columns()),
                         (from, to, worker) ->
                                 OptimizerKernel.ACTIVE.adamW(
-                                        parameter, gradient, firstMoment, secondMoment, keep, firstRate, secondKeep,
-                                        secondRate, correction, epsilon, stepSize, from, to));
+                                        parameter,
+                                        gradient,
+                                        firstMoment,
+                                        secondMoment,
+                                        keep,
+                                        firstRate,
+                                        secondKeep,
+                                        secondRate,
+                                        correction,
+                                        epsilon,
+                                        stepSize,
+                                        from,
+                                        to));
     }
 }

@@ -13,10 +13,13 @@ import org.jspecify.annotations.Nullable;
 /// out of the results of the real ones.
 public final class Attention {
     private static final AttentionKernel KERNEL = AttentionKernel.active();
+
     /// Query rows of one unit of work in forward.
     private static final int ROWS = 64;
+
     /// Backward splits the keys of a sequence until there are about this many units, whatever the number of threads.
     private static final int BACKWARD_UNITS = 12;
+
     /// Boundaries between the parts are multiples of this.
     private static final int KEYS = 64;
 
@@ -61,8 +64,21 @@ public final class Attention {
                                 int rowFrom = tile * ROWS;
                                 int rowTo = Math.min(sequenceLength, rowFrom + ROWS);
                                 KERNEL.forward(
-                                        compute, worker, shape, q, sequence, k, v, sequence, sequenceLength, 0, out,
-                                        logSumExp, unit % heads, rowFrom, rowTo);
+                                        compute,
+                                        worker,
+                                        shape,
+                                        q,
+                                        sequence,
+                                        k,
+                                        v,
+                                        sequence,
+                                        sequenceLength,
+                                        0,
+                                        out,
+                                        logSumExp,
+                                        unit % heads,
+                                        rowFrom,
+                                        rowTo);
                             }
                         });
     }
@@ -85,8 +101,7 @@ public final class Attention {
         Shapes.requireSame("out", out, q);
         int known = Math.addExact(startPosition, q.rows());
         if (startPosition < 0 || keys.rows() < known) {
-            throw new IllegalArgumentException(
-                    "keys: expected at least " + known + " rows, found " + keys.rows());
+            throw new IllegalArgumentException("keys: expected at least " + known + " rows, found " + keys.rows());
         }
         Shapes.require("keys", keys, keys.rows(), shape.keyValueColumns());
         Shapes.requireSame("values", values, keys);
@@ -101,8 +116,21 @@ public final class Attention {
                                 int rowFrom = (tiles - 1 - unit / heads) * ROWS;
                                 int rowTo = Math.min(q.rows(), rowFrom + ROWS);
                                 KERNEL.forward(
-                                        compute, worker, shape, q, 0, keys, values, 0, known, startPosition, out,
-                                        null, unit % heads, rowFrom, rowTo);
+                                        compute,
+                                        worker,
+                                        shape,
+                                        q,
+                                        0,
+                                        keys,
+                                        values,
+                                        0,
+                                        known,
+                                        startPosition,
+                                        out,
+                                        null,
+                                        unit % heads,
+                                        rowFrom,
+                                        rowTo);
                             }
                         });
     }
@@ -163,9 +191,24 @@ public final class Attention {
                                 Matrix gradQPart = part == 0 ? gradQ : partial;
                                 int gradQRow = part == 0 ? sequence : (part - 1) * tokens + sequence;
                                 KERNEL.backward(
-                                        compute, worker, shape, q, k, v, logSumExp, along, gradOut, sequence,
-                                        sequenceLength, unit / parts % heads, boundary(part, parts, sequenceLength),
-                                        boundary(part + 1, parts, sequenceLength), gradQPart, gradQRow, gradK, gradV);
+                                        compute,
+                                        worker,
+                                        shape,
+                                        q,
+                                        k,
+                                        v,
+                                        logSumExp,
+                                        along,
+                                        gradOut,
+                                        sequence,
+                                        sequenceLength,
+                                        unit / parts % heads,
+                                        boundary(part, parts, sequenceLength),
+                                        boundary(part + 1, parts, sequenceLength),
+                                        gradQPart,
+                                        gradQRow,
+                                        gradK,
+                                        gradV);
                             }
                         });
         for (int part = 1; part < parts; part++) {

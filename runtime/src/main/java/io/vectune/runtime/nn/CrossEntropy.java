@@ -19,6 +19,7 @@ public final class CrossEntropy {
     public static final int IGNORED = -100;
 
     private static final SoftmaxKernel KERNEL = SoftmaxKernel.active();
+
     /// Logits of one slice: 64 MiB.
     private static final int SLICE_ELEMENTS = 1 << 24;
 

@@ -23,7 +23,8 @@ final class ElementwiseScalar implements ElementwiseKernel {
     static void addScaledRow(float alpha, Matrix x, long xAt, Matrix y, int row, int columnFrom) {
         for (int i = columnFrom; i < y.columns(); i++) {
             long at = y.rowOffset(row) + 4L * i;
-            y.segment().set(FLOAT, at, Math.fma(alpha, x.segment().get(FLOAT, xAt + 4L * i), y.segment().get(FLOAT, at)));
+            y.segment()
+                    .set(FLOAT, at, Math.fma(alpha, x.segment().get(FLOAT, xAt + 4L * i), y.segment().get(FLOAT, at)));
         }
     }
 

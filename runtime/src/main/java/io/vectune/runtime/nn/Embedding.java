@@ -32,8 +32,7 @@ public final class Embedding {
                             float[] row = compute.scratch(worker, 0, columns);
                             for (int token = from; token < to; token++) {
                                 table.decode(ids[token], ids[token] + 1, 0, columns, row, 0, columns);
-                                MemorySegment.copy(
-                                        row, 0, out.segment(), Tensor.FLOAT, out.rowOffset(token), columns);
+                                MemorySegment.copy(row, 0, out.segment(), Tensor.FLOAT, out.rowOffset(token), columns);
                             }
                         });
     }

@@ -9,8 +9,10 @@ package io.vectune.runtime.nn;
 /// number; results below the smallest normal number are 0, results above the largest are infinite.
 public final class Exp {
     static final float LOG2_E = 0x1.715476p0f;
+
     /// Adding and subtracting 1.5 * 2^23 rounds to an integer, ties to even.
     static final float ROUND = 0x1.8p23f;
+
     /// ln 2 in two parts; the first has 11 bits, so that n * LN2_HIGH is exact.
     static final float LN2_HIGH = 0x1.62ep-1f;
 
@@ -20,8 +22,10 @@ public final class Exp {
     static final float C4 = 0x1.5558f2p-5f;
     static final float C5 = 0x1.123a2p-7f;
     static final float C6 = 0x1.6a23dp-10f;
+
     /// Just above ln of the smallest normal number.
     static final float LOWEST = -87.3365f;
+
     /// Just below ln of the largest finite number.
     static final float HIGHEST = 88.72283f;
 

@@ -24,8 +24,19 @@ final class OptimizerScalar implements OptimizerKernel {
             int rowTo) {
         for (int row = rowFrom; row < rowTo; row++) {
             adamWRow(
-                    parameter, gradient, firstMoment, secondMoment, keep, firstRate, secondKeep, secondRate,
-                    correction, eps, stepSize, row, 0);
+                    parameter,
+                    gradient,
+                    firstMoment,
+                    secondMoment,
+                    keep,
+                    firstRate,
+                    secondKeep,
+                    secondRate,
+                    correction,
+                    eps,
+                    stepSize,
+                    row,
+                    0);
         }
     }
 

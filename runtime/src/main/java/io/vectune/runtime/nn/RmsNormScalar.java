@@ -69,8 +69,7 @@ final class RmsNormScalar implements RmsNormKernel {
     }
 
     @Override
-    public void gradWeight(
-            Matrix x, Matrix inverseRms, Matrix gradY, Matrix gradWeight, int columnFrom, int columnTo) {
+    public void gradWeight(Matrix x, Matrix inverseRms, Matrix gradY, Matrix gradWeight, int columnFrom, int columnTo) {
         MemorySegment ds = gradWeight.segment();
         for (int row = 0; row < x.rows(); row++) {
             long xAt = x.rowOffset(row);

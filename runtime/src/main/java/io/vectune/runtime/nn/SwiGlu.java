@@ -32,8 +32,7 @@ public final class SwiGlu {
     ///
     /// @param gradGate may be gate or gradY
     /// @param gradUp may be up or gradY (not the same as gradGate)
-    public static void backward(
-            Compute compute, Matrix gate, Matrix up, Matrix gradY, Matrix gradGate, Matrix gradUp) {
+    public static void backward(Compute compute, Matrix gate, Matrix up, Matrix gradY, Matrix gradGate, Matrix gradUp) {
         Shapes.requireSame("up", up, gate);
         Shapes.requireSame("gradY", gradY, gate);
         Shapes.requireSame("gradGate", gradGate, gate);

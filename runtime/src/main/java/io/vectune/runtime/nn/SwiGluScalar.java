@@ -17,7 +17,8 @@ final class SwiGluScalar implements SwiGluKernel {
         for (int i = columnFrom; i < gate.columns(); i++) {
             float z = gate.segment().get(FLOAT, gate.rowOffset(row) + 4L * i);
             float silu = z * Exp.sigmoid(z);
-            y.segment().set(FLOAT, y.rowOffset(row) + 4L * i, silu * up.segment().get(FLOAT, up.rowOffset(row) + 4L * i));
+            y.segment()
+                    .set(FLOAT, y.rowOffset(row) + 4L * i, silu * up.segment().get(FLOAT, up.rowOffset(row) + 4L * i));
         }
     }
 
