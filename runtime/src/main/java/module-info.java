@@ -9,8 +9,10 @@ module io.vectune.runtime {
 
     exports io.vectune.runtime;
     exports io.vectune.runtime.compute;
+    exports io.vectune.runtime.file;
     exports io.vectune.runtime.matmul;
     exports io.vectune.runtime.nn;
+    exports io.vectune.runtime.safetensors;
     exports io.vectune.runtime.tensor;
     exports io.vectune.runtime.weight;
 }

@@ -19,6 +19,10 @@ public enum DType {
     U8(1),
     F8_E4M3(1),
     F8_E5M2(1),
+    F8_E8M0(1),
+    F8_E4M3FNUZ(1),
+    F8_E5M2FNUZ(1),
+    C64(8),
     BOOL(1);
 
     private final int bytes;
