@@ -1,6 +1,9 @@
 package io.vectune.runtime.compute;
 
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.function.Function;
 
 /// What one session computes with: the shared thread team, scratch of its own.
 ///
@@ -11,6 +14,7 @@ public final class Compute implements AutoCloseable {
     private final ThreadTeam team;
     private final float[][] scratch;
     private final Workspace workspace = new Workspace();
+    private final Map<Class<?>, Object> resources = new HashMap<>();
 
     public Compute(ThreadTeam team) {
         this.team = team;
@@ -39,6 +43,18 @@ public final class Compute implements AutoCloseable {
             scratch[at] = array;
         }
         return array;
+    }
+
+    /// The one object of a type that this session keeps, created at the first call: the reusable jobs and buffers of a
+    /// kernel family, so that its calls allocate nothing. A type has one owner: keep it private to the family.
+    public synchronized <T> T resource(Class<T> type, Function<Compute, T> create) {
+        Object resource = resources.get(type);
+        if (resource == null) {
+            T created = create.apply(this);
+            resources.put(type, created);
+            return created;
+        }
+        return type.cast(resource);
     }
 
     /// Frees the workspace; the team stays.

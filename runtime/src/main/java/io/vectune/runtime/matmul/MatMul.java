@@ -2,6 +2,7 @@ package io.vectune.runtime.matmul;
 
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.Weight;
 
 /// The matrix products of training and inference. x, y, gradients are f32; a weight may have any format.
@@ -18,23 +19,28 @@ public final class MatMul {
         int inFeatures = weight.inFeatures();
         check("x", x, x.rows(), inFeatures);
         check("y", y, x.rows(), weight.outFeatures());
-        compute.team()
-                .run(
-                        weight.outFeatures(),
-                        1,
-                        (from, to, worker) -> {
-                            float[] row = compute.scratch(worker, 0, inFeatures);
-                            for (int o = from; o < to; o++) {
-                                weight.decode(o, o + 1, 0, inFeatures, row, 0, inFeatures);
-                                for (int t = 0; t < x.rows(); t++) {
-                                    float sum = 0;
-                                    for (int i = 0; i < inFeatures; i++) {
-                                        sum = Math.fma(row[i], x.get(t, i), sum);
-                                    }
-                                    y.set(t, o, accumulate ? y.get(t, o) + sum : sum);
-                                }
-                            }
-                        });
+        if (x.rows() == 0) {
+            return;
+        }
+        Products products = Products.take(compute);
+        try {
+            if (x.rows() > weight.fewTokens()) {
+                Gemm gemm = products.gemm();
+                Operand rows = gemm.first().of(weight, false);
+                Operand tokens = gemm.second().of(x, false);
+                gemm.product(compute.team(), rows, tokens, inFeatures, 1f, y, true, accumulate);
+            } else if (accumulate) {
+                long mark = compute.workspace().mark();
+                Matrix added = compute.workspace().matrix(y.rows(), y.columns());
+                products.fused().product(compute.team(), weight, x, added);
+                add(added, y);
+                compute.workspace().release(mark);
+            } else {
+                products.fused().product(compute.team(), weight, x, y);
+            }
+        } finally {
+            products.release();
+        }
     }
 
     /// gradInput (+)= gradOutput W.
@@ -46,68 +52,80 @@ public final class MatMul {
         int inFeatures = weight.inFeatures();
         check("gradOutput", gradOutput, gradOutput.rows(), weight.outFeatures());
         check("gradInput", gradInput, gradOutput.rows(), inFeatures);
-        compute.team()
-                .run(
-                        gradOutput.rows(),
-                        1,
-                        (from, to, worker) -> {
-                            float[] row = compute.scratch(worker, 0, inFeatures);
-                            if (!accumulate) {
-                                gradInput.rows(from, to).fill(0);
-                            }
-                            for (int o = 0; o < weight.outFeatures(); o++) {
-                                weight.decode(o, o + 1, 0, inFeatures, row, 0, inFeatures);
-                                for (int t = from; t < to; t++) {
-                                    float g = gradOutput.get(t, o);
-                                    for (int i = 0; i < inFeatures; i++) {
-                                        gradInput.set(t, i, Math.fma(g, row[i], gradInput.get(t, i)));
-                                    }
-                                }
-                            }
-                        });
+        if (gradOutput.rows() == 0) {
+            return;
+        }
+        Products products = Products.take(compute);
+        try {
+            Gemm gemm = products.gemm();
+            Operand tokens = gemm.first().of(gradOutput, false);
+            Operand columns = gemm.second().of(weight, true);
+            gemm.product(compute.team(), tokens, columns, weight.outFeatures(), 1f, gradInput, false, accumulate);
+        } finally {
+            products.release();
+        }
     }
 
     /// c (+)= alpha a bᵀ, with a (m, k), b (n, k), c (m, n).
     public static void nt(Compute compute, float alpha, Matrix a, Matrix b, Matrix c, boolean accumulate) {
         check("b", b, c.columns(), a.columns());
         check("c", c, a.rows(), b.rows());
-        product(compute, alpha, c, accumulate, a.columns(), (m, n, k) -> a.get(m, k) * b.get(n, k));
+        product(compute, alpha, a, false, b, false, a.columns(), c, accumulate);
     }
 
     /// c (+)= alpha a b, with a (m, k), b (k, n), c (m, n).
     public static void nn(Compute compute, float alpha, Matrix a, Matrix b, Matrix c, boolean accumulate) {
         check("b", b, a.columns(), c.columns());
         check("c", c, a.rows(), b.columns());
-        product(compute, alpha, c, accumulate, a.columns(), (m, n, k) -> a.get(m, k) * b.get(k, n));
+        product(compute, alpha, a, false, b, true, a.columns(), c, accumulate);
     }
 
     /// c (+)= alpha aᵀ b, with a (k, m), b (k, n), c (m, n): parameter gradients, summed over tokens k.
     public static void tn(Compute compute, float alpha, Matrix a, Matrix b, Matrix c, boolean accumulate) {
         check("b", b, a.rows(), c.columns());
         check("c", c, a.columns(), b.columns());
-        product(compute, alpha, c, accumulate, a.rows(), (m, n, k) -> a.get(k, m) * b.get(k, n));
+        product(compute, alpha, a, true, b, true, a.rows(), c, accumulate);
     }
 
-    private interface Term {
-        float at(int m, int n, int k);
+    private static void product(
+            Compute compute,
+            float alpha,
+            Matrix a,
+            boolean aDepthIsRows,
+            Matrix b,
+            boolean bDepthIsRows,
+            int depth,
+            Matrix c,
+            boolean accumulate) {
+        if (c.rows() == 0 || c.columns() == 0) {
+            return;
+        }
+        Products products = Products.take(compute);
+        try {
+            Gemm gemm = products.gemm();
+            Operand first = gemm.first().of(a, aDepthIsRows);
+            Operand second = gemm.second().of(b, bDepthIsRows);
+            if (gemm.cheaperSwapped(first, second, depth)) {
+                gemm.product(compute.team(), second, first, depth, alpha, c, true, accumulate);
+            } else {
+                gemm.product(compute.team(), first, second, depth, alpha, c, false, accumulate);
+            }
+        } finally {
+            products.release();
+        }
     }
 
-    private static void product(Compute compute, float alpha, Matrix c, boolean accumulate, int depth, Term term) {
-        compute.team()
-                .run(
-                        c.rows(),
-                        1,
-                        (from, to, worker) -> {
-                            for (int m = from; m < to; m++) {
-                                for (int n = 0; n < c.columns(); n++) {
-                                    float sum = 0;
-                                    for (int k = 0; k < depth; k++) {
-                                        sum += term.at(m, n, k);
-                                    }
-                                    c.set(m, n, accumulate ? c.get(m, n) + alpha * sum : alpha * sum);
-                                }
-                            }
-                        });
+    private static void add(Matrix source, Matrix target) {
+        for (int row = 0; row < target.rows(); row++) {
+            long from = source.rowOffset(row);
+            long to = target.rowOffset(row);
+            for (int column = 0; column < target.columns(); column++) {
+                float sum =
+                        target.segment().get(Tensor.FLOAT, to + 4L * column)
+                                + source.segment().get(Tensor.FLOAT, from + 4L * column);
+                target.segment().set(Tensor.FLOAT, to + 4L * column, sum);
+            }
+        }
     }
 
     private static void check(String name, Matrix matrix, int rows, int columns) {

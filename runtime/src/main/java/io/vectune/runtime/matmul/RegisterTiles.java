@@ -1,0 +1,468 @@
+package io.vectune.runtime.matmul;
+
+import static io.vectune.runtime.matmul.TileKernels.LEFT_STRIDE;
+
+import io.vectune.runtime.compute.VectorWidth;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorSpecies;
+
+/// Register tiles of rows x vectors, written out: the accumulators are local variables, since vectors in arrays or
+/// fields would be objects.
+///
+///     c[r, v] += sum_k left[r, k] * right[k, v]         one fused multiply-add chain per lane, in the order of k
+///
+/// Registers: rows * vectors accumulators, the vectors of one right row and one broadcast: 12 x 2 takes 24 + 2 + 1 = 27 of the
+/// 32 of AVX-512 and NEON, 6 x 2 takes 15 of the 16 of AVX2. 12 x 2 reaches 97 % of the peak of an AVX-512 core
+/// where 9 x 3 (27 accumulators) reaches 81 % and 14 x 2 spills.
+final class RegisterTiles {
+    private static final VectorSpecies<Float> F32 = VectorWidth.F32;
+    private static final int LANES = F32.length();
+
+    private RegisterTiles() {}
+
+    static void tile12x2(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            float[] c,
+            int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
+        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
+        FloatVector c1x1 = FloatVector.fromArray(F32, c, at + 3 * LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
+        FloatVector c2x1 = FloatVector.fromArray(F32, c, at + 5 * LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
+        FloatVector c3x1 = FloatVector.fromArray(F32, c, at + 7 * LANES);
+        FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 8 * LANES);
+        FloatVector c4x1 = FloatVector.fromArray(F32, c, at + 9 * LANES);
+        FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
+        FloatVector c5x1 = FloatVector.fromArray(F32, c, at + 11 * LANES);
+        FloatVector c6x0 = FloatVector.fromArray(F32, c, at + 12 * LANES);
+        FloatVector c6x1 = FloatVector.fromArray(F32, c, at + 13 * LANES);
+        FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 14 * LANES);
+        FloatVector c7x1 = FloatVector.fromArray(F32, c, at + 15 * LANES);
+        FloatVector c8x0 = FloatVector.fromArray(F32, c, at + 16 * LANES);
+        FloatVector c8x1 = FloatVector.fromArray(F32, c, at + 17 * LANES);
+        FloatVector c9x0 = FloatVector.fromArray(F32, c, at + 18 * LANES);
+        FloatVector c9x1 = FloatVector.fromArray(F32, c, at + 19 * LANES);
+        FloatVector c10x0 = FloatVector.fromArray(F32, c, at + 20 * LANES);
+        FloatVector c10x1 = FloatVector.fromArray(F32, c, at + 21 * LANES);
+        FloatVector c11x0 = FloatVector.fromArray(F32, c, at + 22 * LANES);
+        FloatVector c11x1 = FloatVector.fromArray(F32, c, at + 23 * LANES);
+        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, right, b);
+            FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
+            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
+            c0x0 = a.fma(b0, c0x0);
+            c0x1 = a.fma(b1, c0x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
+            c1x0 = a.fma(b0, c1x0);
+            c1x1 = a.fma(b1, c1x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
+            c2x0 = a.fma(b0, c2x0);
+            c2x1 = a.fma(b1, c2x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
+            c3x0 = a.fma(b0, c3x0);
+            c3x1 = a.fma(b1, c3x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
+            c4x0 = a.fma(b0, c4x0);
+            c4x1 = a.fma(b1, c4x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
+            c5x0 = a.fma(b0, c5x0);
+            c5x1 = a.fma(b1, c5x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 6 * LEFT_STRIDE]);
+            c6x0 = a.fma(b0, c6x0);
+            c6x1 = a.fma(b1, c6x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
+            c7x0 = a.fma(b0, c7x0);
+            c7x1 = a.fma(b1, c7x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 8 * LEFT_STRIDE]);
+            c8x0 = a.fma(b0, c8x0);
+            c8x1 = a.fma(b1, c8x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 9 * LEFT_STRIDE]);
+            c9x0 = a.fma(b0, c9x0);
+            c9x1 = a.fma(b1, c9x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 10 * LEFT_STRIDE]);
+            c10x0 = a.fma(b0, c10x0);
+            c10x1 = a.fma(b1, c10x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 11 * LEFT_STRIDE]);
+            c11x0 = a.fma(b0, c11x0);
+            c11x1 = a.fma(b1, c11x1);
+        }
+        c0x0.intoArray(c, at);
+        c0x1.intoArray(c, at + LANES);
+        c1x0.intoArray(c, at + 2 * LANES);
+        c1x1.intoArray(c, at + 3 * LANES);
+        c2x0.intoArray(c, at + 4 * LANES);
+        c2x1.intoArray(c, at + 5 * LANES);
+        c3x0.intoArray(c, at + 6 * LANES);
+        c3x1.intoArray(c, at + 7 * LANES);
+        c4x0.intoArray(c, at + 8 * LANES);
+        c4x1.intoArray(c, at + 9 * LANES);
+        c5x0.intoArray(c, at + 10 * LANES);
+        c5x1.intoArray(c, at + 11 * LANES);
+        c6x0.intoArray(c, at + 12 * LANES);
+        c6x1.intoArray(c, at + 13 * LANES);
+        c7x0.intoArray(c, at + 14 * LANES);
+        c7x1.intoArray(c, at + 15 * LANES);
+        c8x0.intoArray(c, at + 16 * LANES);
+        c8x1.intoArray(c, at + 17 * LANES);
+        c9x0.intoArray(c, at + 18 * LANES);
+        c9x1.intoArray(c, at + 19 * LANES);
+        c10x0.intoArray(c, at + 20 * LANES);
+        c10x1.intoArray(c, at + 21 * LANES);
+        c11x0.intoArray(c, at + 22 * LANES);
+        c11x1.intoArray(c, at + 23 * LANES);
+    }
+
+    static void tile8x2(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            float[] c,
+            int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
+        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
+        FloatVector c1x1 = FloatVector.fromArray(F32, c, at + 3 * LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
+        FloatVector c2x1 = FloatVector.fromArray(F32, c, at + 5 * LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
+        FloatVector c3x1 = FloatVector.fromArray(F32, c, at + 7 * LANES);
+        FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 8 * LANES);
+        FloatVector c4x1 = FloatVector.fromArray(F32, c, at + 9 * LANES);
+        FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
+        FloatVector c5x1 = FloatVector.fromArray(F32, c, at + 11 * LANES);
+        FloatVector c6x0 = FloatVector.fromArray(F32, c, at + 12 * LANES);
+        FloatVector c6x1 = FloatVector.fromArray(F32, c, at + 13 * LANES);
+        FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 14 * LANES);
+        FloatVector c7x1 = FloatVector.fromArray(F32, c, at + 15 * LANES);
+        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, right, b);
+            FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
+            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
+            c0x0 = a.fma(b0, c0x0);
+            c0x1 = a.fma(b1, c0x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
+            c1x0 = a.fma(b0, c1x0);
+            c1x1 = a.fma(b1, c1x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
+            c2x0 = a.fma(b0, c2x0);
+            c2x1 = a.fma(b1, c2x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
+            c3x0 = a.fma(b0, c3x0);
+            c3x1 = a.fma(b1, c3x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
+            c4x0 = a.fma(b0, c4x0);
+            c4x1 = a.fma(b1, c4x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
+            c5x0 = a.fma(b0, c5x0);
+            c5x1 = a.fma(b1, c5x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 6 * LEFT_STRIDE]);
+            c6x0 = a.fma(b0, c6x0);
+            c6x1 = a.fma(b1, c6x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
+            c7x0 = a.fma(b0, c7x0);
+            c7x1 = a.fma(b1, c7x1);
+        }
+        c0x0.intoArray(c, at);
+        c0x1.intoArray(c, at + LANES);
+        c1x0.intoArray(c, at + 2 * LANES);
+        c1x1.intoArray(c, at + 3 * LANES);
+        c2x0.intoArray(c, at + 4 * LANES);
+        c2x1.intoArray(c, at + 5 * LANES);
+        c3x0.intoArray(c, at + 6 * LANES);
+        c3x1.intoArray(c, at + 7 * LANES);
+        c4x0.intoArray(c, at + 8 * LANES);
+        c4x1.intoArray(c, at + 9 * LANES);
+        c5x0.intoArray(c, at + 10 * LANES);
+        c5x1.intoArray(c, at + 11 * LANES);
+        c6x0.intoArray(c, at + 12 * LANES);
+        c6x1.intoArray(c, at + 13 * LANES);
+        c7x0.intoArray(c, at + 14 * LANES);
+        c7x1.intoArray(c, at + 15 * LANES);
+    }
+
+    static void tile6x2(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            float[] c,
+            int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
+        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
+        FloatVector c1x1 = FloatVector.fromArray(F32, c, at + 3 * LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
+        FloatVector c2x1 = FloatVector.fromArray(F32, c, at + 5 * LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
+        FloatVector c3x1 = FloatVector.fromArray(F32, c, at + 7 * LANES);
+        FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 8 * LANES);
+        FloatVector c4x1 = FloatVector.fromArray(F32, c, at + 9 * LANES);
+        FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
+        FloatVector c5x1 = FloatVector.fromArray(F32, c, at + 11 * LANES);
+        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, right, b);
+            FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
+            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
+            c0x0 = a.fma(b0, c0x0);
+            c0x1 = a.fma(b1, c0x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
+            c1x0 = a.fma(b0, c1x0);
+            c1x1 = a.fma(b1, c1x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
+            c2x0 = a.fma(b0, c2x0);
+            c2x1 = a.fma(b1, c2x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
+            c3x0 = a.fma(b0, c3x0);
+            c3x1 = a.fma(b1, c3x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
+            c4x0 = a.fma(b0, c4x0);
+            c4x1 = a.fma(b1, c4x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
+            c5x0 = a.fma(b0, c5x0);
+            c5x1 = a.fma(b1, c5x1);
+        }
+        c0x0.intoArray(c, at);
+        c0x1.intoArray(c, at + LANES);
+        c1x0.intoArray(c, at + 2 * LANES);
+        c1x1.intoArray(c, at + 3 * LANES);
+        c2x0.intoArray(c, at + 4 * LANES);
+        c2x1.intoArray(c, at + 5 * LANES);
+        c3x0.intoArray(c, at + 6 * LANES);
+        c3x1.intoArray(c, at + 7 * LANES);
+        c4x0.intoArray(c, at + 8 * LANES);
+        c4x1.intoArray(c, at + 9 * LANES);
+        c5x0.intoArray(c, at + 10 * LANES);
+        c5x1.intoArray(c, at + 11 * LANES);
+    }
+
+    static void tile4x2(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            float[] c,
+            int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
+        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
+        FloatVector c1x1 = FloatVector.fromArray(F32, c, at + 3 * LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
+        FloatVector c2x1 = FloatVector.fromArray(F32, c, at + 5 * LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
+        FloatVector c3x1 = FloatVector.fromArray(F32, c, at + 7 * LANES);
+        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, right, b);
+            FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
+            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
+            c0x0 = a.fma(b0, c0x0);
+            c0x1 = a.fma(b1, c0x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
+            c1x0 = a.fma(b0, c1x0);
+            c1x1 = a.fma(b1, c1x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
+            c2x0 = a.fma(b0, c2x0);
+            c2x1 = a.fma(b1, c2x1);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
+            c3x0 = a.fma(b0, c3x0);
+            c3x1 = a.fma(b1, c3x1);
+        }
+        c0x0.intoArray(c, at);
+        c0x1.intoArray(c, at + LANES);
+        c1x0.intoArray(c, at + 2 * LANES);
+        c1x1.intoArray(c, at + 3 * LANES);
+        c2x0.intoArray(c, at + 4 * LANES);
+        c2x1.intoArray(c, at + 5 * LANES);
+        c3x0.intoArray(c, at + 6 * LANES);
+        c3x1.intoArray(c, at + 7 * LANES);
+    }
+
+    static void tile12x1(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            float[] c,
+            int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 3 * LANES);
+        FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
+        FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 5 * LANES);
+        FloatVector c6x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
+        FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 7 * LANES);
+        FloatVector c8x0 = FloatVector.fromArray(F32, c, at + 8 * LANES);
+        FloatVector c9x0 = FloatVector.fromArray(F32, c, at + 9 * LANES);
+        FloatVector c10x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
+        FloatVector c11x0 = FloatVector.fromArray(F32, c, at + 11 * LANES);
+        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, right, b);
+            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
+            c0x0 = a.fma(b0, c0x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
+            c1x0 = a.fma(b0, c1x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
+            c2x0 = a.fma(b0, c2x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
+            c3x0 = a.fma(b0, c3x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
+            c4x0 = a.fma(b0, c4x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
+            c5x0 = a.fma(b0, c5x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 6 * LEFT_STRIDE]);
+            c6x0 = a.fma(b0, c6x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
+            c7x0 = a.fma(b0, c7x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 8 * LEFT_STRIDE]);
+            c8x0 = a.fma(b0, c8x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 9 * LEFT_STRIDE]);
+            c9x0 = a.fma(b0, c9x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 10 * LEFT_STRIDE]);
+            c10x0 = a.fma(b0, c10x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 11 * LEFT_STRIDE]);
+            c11x0 = a.fma(b0, c11x0);
+        }
+        c0x0.intoArray(c, at);
+        c1x0.intoArray(c, at + LANES);
+        c2x0.intoArray(c, at + 2 * LANES);
+        c3x0.intoArray(c, at + 3 * LANES);
+        c4x0.intoArray(c, at + 4 * LANES);
+        c5x0.intoArray(c, at + 5 * LANES);
+        c6x0.intoArray(c, at + 6 * LANES);
+        c7x0.intoArray(c, at + 7 * LANES);
+        c8x0.intoArray(c, at + 8 * LANES);
+        c9x0.intoArray(c, at + 9 * LANES);
+        c10x0.intoArray(c, at + 10 * LANES);
+        c11x0.intoArray(c, at + 11 * LANES);
+    }
+
+    static void tile8x1(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            float[] c,
+            int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 3 * LANES);
+        FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
+        FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 5 * LANES);
+        FloatVector c6x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
+        FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 7 * LANES);
+        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, right, b);
+            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
+            c0x0 = a.fma(b0, c0x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
+            c1x0 = a.fma(b0, c1x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
+            c2x0 = a.fma(b0, c2x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
+            c3x0 = a.fma(b0, c3x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
+            c4x0 = a.fma(b0, c4x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
+            c5x0 = a.fma(b0, c5x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 6 * LEFT_STRIDE]);
+            c6x0 = a.fma(b0, c6x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
+            c7x0 = a.fma(b0, c7x0);
+        }
+        c0x0.intoArray(c, at);
+        c1x0.intoArray(c, at + LANES);
+        c2x0.intoArray(c, at + 2 * LANES);
+        c3x0.intoArray(c, at + 3 * LANES);
+        c4x0.intoArray(c, at + 4 * LANES);
+        c5x0.intoArray(c, at + 5 * LANES);
+        c6x0.intoArray(c, at + 6 * LANES);
+        c7x0.intoArray(c, at + 7 * LANES);
+    }
+
+    static void tile6x1(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            float[] c,
+            int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 3 * LANES);
+        FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
+        FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 5 * LANES);
+        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, right, b);
+            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
+            c0x0 = a.fma(b0, c0x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
+            c1x0 = a.fma(b0, c1x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
+            c2x0 = a.fma(b0, c2x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
+            c3x0 = a.fma(b0, c3x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
+            c4x0 = a.fma(b0, c4x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
+            c5x0 = a.fma(b0, c5x0);
+        }
+        c0x0.intoArray(c, at);
+        c1x0.intoArray(c, at + LANES);
+        c2x0.intoArray(c, at + 2 * LANES);
+        c3x0.intoArray(c, at + 3 * LANES);
+        c4x0.intoArray(c, at + 4 * LANES);
+        c5x0.intoArray(c, at + 5 * LANES);
+    }
+
+    static void tile4x1(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            float[] c,
+            int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 3 * LANES);
+        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, right, b);
+            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
+            c0x0 = a.fma(b0, c0x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
+            c1x0 = a.fma(b0, c1x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
+            c2x0 = a.fma(b0, c2x0);
+            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
+            c3x0 = a.fma(b0, c3x0);
+        }
+        c0x0.intoArray(c, at);
+        c1x0.intoArray(c, at + LANES);
+        c2x0.intoArray(c, at + 2 * LANES);
+        c3x0.intoArray(c, at + 3 * LANES);
+    }
+}

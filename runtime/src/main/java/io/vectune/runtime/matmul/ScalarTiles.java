@@ -1,0 +1,129 @@
+package io.vectune.runtime.matmul;
+
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.MemorySegment;
+
+/// The reference kernels, in plain Java and in formula order.
+final class ScalarTiles implements TileKernels {
+    private static final int ROWS = 4;
+    private static final int WIDTH = 16;
+
+    @Override
+    public int tileRows() {
+        return ROWS;
+    }
+
+    @Override
+    public int panelWidth() {
+        return WIDTH;
+    }
+
+    @Override
+    public int narrowWidth() {
+        return WIDTH / 2;
+    }
+
+    @Override
+    public void multiply(
+            int rows,
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            int rightStride,
+            int width,
+            float[] c,
+            int cOffset) {
+        for (int r = 0; r < rows; r++) {
+            for (int k = 0; k < depth; k++) {
+                float a = left[leftOffset + r * LEFT_STRIDE + k];
+                int from = rightOffset + k * rightStride;
+                int to = cOffset + r * width;
+                for (int j = 0; j < width; j++) {
+                    c[to + j] = Math.fma(a, right[from + j], c[to + j]);
+                }
+            }
+        }
+    }
+
+    @Override
+    public void transpose(
+            MemorySegment segment,
+            long from,
+            long stride,
+            int rows,
+            int columns,
+            float[] target,
+            int offset,
+            int targetStride) {
+        for (int row = 0; row < rows; row++) {
+            long at = from + 4 * (row * stride);
+            for (int column = 0; column < columns; column++) {
+                target[offset + column * targetStride + row] = segment.get(Tensor.FLOAT, at + 4L * column);
+            }
+        }
+    }
+
+    @Override
+    public void copy(
+            MemorySegment segment,
+            long from,
+            long stride,
+            int rows,
+            int columns,
+            float[] target,
+            int offset,
+            int targetStride) {
+        for (int row = 0; row < rows; row++) {
+            long at = from + 4 * (row * stride);
+            for (int column = 0; column < columns; column++) {
+                target[offset + row * targetStride + column] = segment.get(Tensor.FLOAT, at + 4L * column);
+            }
+        }
+    }
+
+    @Override
+    public void store(
+            float[] tile,
+            int offset,
+            int width,
+            float alpha,
+            MemorySegment segment,
+            long to,
+            long stride,
+            int rows,
+            int columns,
+            boolean accumulate) {
+        for (int row = 0; row < rows; row++) {
+            long at = to + 4 * (row * stride);
+            for (int column = 0; column < columns; column++) {
+                put(segment, at + 4L * column, alpha * tile[offset + row * width + column], accumulate);
+            }
+        }
+    }
+
+    @Override
+    public void storeTransposed(
+            float[] tile,
+            int offset,
+            int width,
+            float alpha,
+            MemorySegment segment,
+            long to,
+            long stride,
+            int rows,
+            int columns,
+            boolean accumulate) {
+        for (int row = 0; row < rows; row++) {
+            long at = to + 4 * (row * stride);
+            for (int column = 0; column < columns; column++) {
+                put(segment, at + 4L * column, alpha * tile[offset + column * width + row], accumulate);
+            }
+        }
+    }
+
+    private static void put(MemorySegment target, long at, float value, boolean accumulate) {
+        target.set(Tensor.FLOAT, at, accumulate ? target.get(Tensor.FLOAT, at) + value : value);
+    }
+}
