@@ -8,4 +8,7 @@ module io.vectune.models {
     requires transitive io.vectune.runtime;
     requires static transitive org.jspecify;
     requires tools.jackson.databind;
+
+    exports io.vectune.models.decoder;
+    exports io.vectune.models.load;
 }

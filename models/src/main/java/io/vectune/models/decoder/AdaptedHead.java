@@ -1,0 +1,64 @@
+package io.vectune.models.decoder;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.nn.OutputHead;
+import io.vectune.runtime.tensor.Matrix;
+import java.lang.foreign.Arena;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// The output head with its adapter, if it has one.
+final class AdaptedHead {
+    private final Projection projection;
+    private final @Nullable Matrix saved;
+
+    /// @param tokens the most tokens of a batch, or 0 where there is no backward
+    AdaptedHead(Linear head, Map<String, Adapter> adapters, Arena arena, int tokens) {
+        this.projection = new Projection(adapters, head);
+        long floats = tokens == 0 ? 0 : projection.savedFloats(tokens);
+        this.saved = floats == 0 ? null : Matrix.allocate(arena, 1, Math.toIntExact(floats));
+    }
+
+    /// The head for one pass.
+    OutputHead with(CallSeed seed, Map<String, List<Matrix>> gradients) {
+        return new Pass(seed, gradients);
+    }
+
+    void forward(Compute compute, Matrix hidden, Matrix logits) {
+        projection.forward(compute, hidden, logits, null, CallSeed.INFERENCE);
+    }
+
+    private final class Pass implements OutputHead {
+        private final CallSeed seed;
+        private final Map<String, List<Matrix>> gradients;
+        private int slice;
+
+        private Pass(CallSeed seed, Map<String, List<Matrix>> gradients) {
+            this.seed = seed;
+            this.gradients = gradients;
+        }
+
+        @Override
+        public int hiddenSize() {
+            return projection.inFeatures();
+        }
+
+        @Override
+        public int vocabSize() {
+            return projection.outFeatures();
+        }
+
+        @Override
+        public void forward(Compute compute, Matrix hidden, Matrix logits) {
+            slice++;
+            projection.forward(compute, hidden, logits, saved, seed.slice(slice));
+        }
+
+        @Override
+        public void backward(Compute compute, Matrix hidden, Matrix gradLogits, Matrix gradHidden) {
+            projection.backward(compute, hidden, saved, seed.slice(slice), gradLogits, gradHidden, gradients);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+package io.vectune.models.decoder;
+
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.weight.Weight;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.UnaryOperator;
+
+/// The weights of a decoder. Immutable, shared by all threads; memory belongs to the arena of whoever loaded it.
+///
+/// @param embedding (vocabSize, hiddenSize)
+/// @param norm (1, hiddenSize), the last norm
+/// @param head the output head `lm_head`; with tied embeddings its weight is `embedding` itself
+public record DecoderModel(
+        DecoderConfig config, Weight embedding, List<DecoderLayer> layers, Matrix norm, Linear head) {
+    /// Name of the output head.
+    public static final String HEAD = "lm_head";
+
+    /// Name of the embedding.
+    public static final String EMBEDDING = "model.embed_tokens";
+
+    public DecoderModel {
+        layers = List.copyOf(layers);
+        if (layers.size() != config.numHiddenLayers()) {
+            throw new IllegalArgumentException(
+                    "layers: expected " + config.numHiddenLayers() + ", found " + layers.size());
+        }
+    }
+
+    /// All linear layers, those of the layers first, the output head last.
+    public List<Linear> linears() {
+        List<Linear> linears = new ArrayList<>();
+        layers.forEach(layer -> linears.addAll(layer.linears()));
+        linears.add(head);
+        return linears;
+    }
+
+    /// The linear layer of that name.
+    public Optional<Linear> linear(String name) {
+        return linears().stream().filter(linear -> linear.name().equals(name)).findFirst();
+    }
+
+    /// This model with other weights in its linear layers, the head included: quantized on load, merged with an adapter.
+    /// A tied head whose weight is replaced is no longer tied; the embedding stays as it is.
+    ///
+    /// @param map gives the layer to use; the same object to keep it
+    public DecoderModel withLinears(UnaryOperator<Linear> map) {
+        Linear newHead = map.apply(head);
+        return new DecoderModel(
+                config, embedding, layers.stream().map(layer -> layer.mapLinears(map)).toList(), norm, newHead);
+    }
+
+    /// Whether head and embedding are one weight.
+    public boolean isTied() {
+        return head.weight() == embedding;
+    }
+
+    /// Bytes of all weights as they are stored.
+    public long storageBytes() {
+        long bytes = embedding.storageBytes();
+        for (Linear linear : linears()) {
+            if (linear.weight() != embedding) {
+                bytes += linear.weight().storageBytes();
+            }
+        }
+        return bytes;
+    }
+
+    /// Number of parameters, tied ones counted once.
+    public long parameters() {
+        long parameters = elements(embedding) + norm.columns();
+        for (DecoderLayer layer : layers) {
+            parameters += layer.inputNorm().columns() + layer.postAttentionNorm().columns();
+            Matrix queryNorm = layer.queryNorm();
+            Matrix keyNorm = layer.keyNorm();
+            parameters += (queryNorm == null ? 0 : queryNorm.columns()) + (keyNorm == null ? 0 : keyNorm.columns());
+        }
+        for (Linear linear : linears()) {
+            Matrix bias = linear.bias();
+            parameters += (linear.weight() == embedding ? 0 : elements(linear.weight())) + (bias == null ? 0 : bias.columns());
+        }
+        return parameters;
+    }
+
+    private static long elements(Weight weight) {
+        return (long) weight.outFeatures() * weight.inFeatures();
+    }
+}

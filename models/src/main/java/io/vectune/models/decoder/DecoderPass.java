@@ -1,0 +1,276 @@
+package io.vectune.models.decoder;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.nn.CrossEntropy;
+import io.vectune.runtime.nn.Embedding;
+import io.vectune.runtime.nn.RmsNorm;
+import io.vectune.runtime.nn.RotaryTable;
+import io.vectune.runtime.tensor.Matrix;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+
+/// Whole sequences through a model with adapters: the loss, and the gradients of the adapters' parameters.
+///
+/// All activations are allocated once, for the largest batch. Layers below the lowest adapter keep nothing and are not
+/// gone through backward. With checkpointing only the input of each layer is kept and the layer is computed again in
+/// backward, to the same bits. For one thread at a time; model and adapters are shared.
+public final class DecoderPass implements AutoCloseable {
+    private final DecoderModel model;
+    private final Compute compute;
+    private final PassLimits limits;
+    private final boolean checkpointing;
+    private final RotaryTable rotary;
+    private final List<DecoderBlock> blocks = new ArrayList<>();
+    private final AdaptedHead head;
+    private final Arena arena = Arena.ofShared();
+
+    /// The lowest layer with an adapter; the number of layers if there is none, or no gradient is wanted.
+    private final int lowest;
+
+    /// Residual streams: the inputs of the layers from `lowest` on, and the output of the last one. Below, two take
+    /// turns.
+    private final List<Matrix> residuals = new ArrayList<>();
+
+    private final List<LayerBuffers> buffers = new ArrayList<>();
+    private final Matrix finalRms;
+    private final long activationBytes;
+
+    private DecoderPass(
+            DecoderModel model,
+            Map<String, Adapter> adapters,
+            Compute compute,
+            PassLimits limits,
+            boolean gradients,
+            boolean checkpointing) {
+        DecoderConfig config = model.config();
+        this.model = model;
+        this.compute = compute;
+        this.limits = limits;
+        this.checkpointing = checkpointing;
+        this.rotary =
+                new RotaryTable(
+                        config.ropeTheta(), config.headDim(), limits.sequenceLength(), config.rotaryScaling());
+        for (DecoderLayer layer : model.layers()) {
+            blocks.add(new DecoderBlock(config, layer, adapters));
+        }
+        this.head = new AdaptedHead(model.head(), adapters, arena, gradients ? limits.tokens() : 0);
+        this.lowest = gradients ? lowestAdapted(blocks) : blocks.size();
+        for (int layer = 0; layer <= blocks.size(); layer++) {
+            residuals.add(
+                    layer >= lowest || layer < 2
+                            ? Matrix.allocate(arena, limits.tokens(), config.hiddenSize())
+                            : residuals.get(layer - 2));
+        }
+        List<Long> shared = mostSaved(blocks.subList(lowest, blocks.size()), limits.tokens());
+        LayerBuffers common = null;
+        long saved = 0;
+        for (int layer = 0; layer < blocks.size(); layer++) {
+            boolean own = layer >= lowest && !checkpointing;
+            if (own) {
+                List<Long> floats = blocks.get(layer).savedFloats(limits.tokens());
+                saved += sum(floats);
+                buffers.add(LayerBuffers.allocate(arena, config, limits.tokens(), saved(floats)));
+            } else {
+                if (common == null) {
+                    saved += sum(shared);
+                    common = LayerBuffers.allocate(arena, config, limits.tokens(), saved(shared));
+                }
+                buffers.add(common);
+            }
+        }
+        this.finalRms = Matrix.allocate(arena, limits.tokens(), 1);
+        this.activationBytes = activationBytes(config, limits, lowest, gradients, checkpointing) + 4 * saved;
+    }
+
+    /// A pass for training.
+    ///
+    /// @param adapters by the name of the linear layer they sit on
+    /// @param checkpointing computes layers again in backward instead of keeping their activations
+    public static DecoderPass forTraining(
+            DecoderModel model,
+            Map<String, Adapter> adapters,
+            Compute compute,
+            PassLimits limits,
+            boolean checkpointing) {
+        return new DecoderPass(model, adapters, compute, limits, true, checkpointing);
+    }
+
+    /// A pass for losses alone: keeps nothing for backward.
+    public static DecoderPass forEvaluation(
+            DecoderModel model, Map<String, Adapter> adapters, Compute compute, PassLimits limits) {
+        return new DecoderPass(model, adapters, compute, limits, false, false);
+    }
+
+    /// The summed loss of a batch's labelled tokens, without gradients and without dropout.
+    public double loss(SequenceBatch batch) {
+        check(batch);
+        forward(batch, CallSeed.INFERENCE);
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        Matrix normed = finalNorm(batch.tokens());
+        double loss = CrossEntropy.loss(compute, head.with(CallSeed.INFERENCE, Map.of()), normed, batch.targets());
+        workspace.release(mark);
+        return loss;
+    }
+
+    /// The summed loss of a batch's labelled tokens; adds the gradient of `lossScale` times that sum to `gradients`.
+    ///
+    /// @param lossScale 1 / labelled tokens of the whole step
+    /// @param seed of the dropout masks: different for each batch of a run
+    /// @throws IllegalStateException if the pass was made for evaluation
+    public double lossAndGradients(SequenceBatch batch, double lossScale, long seed, AdapterGradients gradients) {
+        check(batch);
+        int tokens = batch.tokens();
+        CallSeed callSeed = CallSeed.training(seed);
+        forward(batch, callSeed);
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        Matrix normed = finalNorm(tokens);
+        Matrix gradient = workspace.matrix(tokens, model.config().hiddenSize());
+        boolean through = lowest < blocks.size();
+        double loss =
+                CrossEntropy.lossAndGradient(
+                        compute,
+                        head.with(callSeed, gradients.byModule()),
+                        normed,
+                        batch.targets(),
+                        lossScale,
+                        gradient);
+        if (through) {
+            Matrix last = residual(blocks.size(), tokens);
+            RmsNorm.backward(
+                    compute, last, model.norm(), finalRms.rows(0, tokens), gradient, gradient, false, null);
+            backward(batch, callSeed, gradient, gradients);
+        }
+        workspace.release(mark);
+        return loss;
+    }
+
+    private void forward(SequenceBatch batch, CallSeed seed) {
+        int tokens = batch.tokens();
+        Embedding.gather(compute, model.embedding(), batch.tokenIds(), residual(0, tokens));
+        for (int layer = 0; layer < blocks.size(); layer++) {
+            forwardLayer(layer, batch, seed);
+        }
+    }
+
+    private void forwardLayer(int layer, SequenceBatch batch, CallSeed seed) {
+        int tokens = batch.tokens();
+        blocks.get(layer)
+                .forward(
+                        compute,
+                        rotary,
+                        batch,
+                        seed,
+                        residual(layer, tokens),
+                        buffers.get(layer).first(tokens),
+                        residual(layer + 1, tokens));
+    }
+
+    private void backward(SequenceBatch batch, CallSeed seed, Matrix gradient, AdapterGradients gradients) {
+        int tokens = batch.tokens();
+        for (int layer = blocks.size() - 1; layer >= lowest; layer--) {
+            if (checkpointing && layer < blocks.size() - 1) {
+                // The shared buffers still hold the last layer's activations, the others are computed again. The
+                // layer's output goes to the residual above, which holds these bits already.
+                forwardLayer(layer, batch, seed);
+            }
+            DecoderBlock block = blocks.get(layer);
+            block.backward(
+                    compute,
+                    rotary,
+                    batch,
+                    seed,
+                    residual(layer, tokens),
+                    buffers.get(layer).first(tokens),
+                    gradient,
+                    layer > lowest ? DecoderBlock.Reach.INPUT : block.lowestReach(),
+                    gradients.byModule());
+        }
+    }
+
+    private Matrix finalNorm(int tokens) {
+        Matrix normed = compute.workspace().matrix(tokens, model.config().hiddenSize());
+        Matrix last = residual(blocks.size(), tokens);
+        RmsNorm.forward(
+                compute, last, model.norm(), model.config().rmsNormEps(), normed, finalRms.rows(0, tokens));
+        return normed;
+    }
+
+    private Matrix residual(int layer, int tokens) {
+        return residuals.get(layer).rows(0, tokens);
+    }
+
+    private void check(SequenceBatch batch) {
+        if (batch.tokens() > limits.tokens() || batch.longestRow() > limits.sequenceLength()) {
+            throw new IllegalArgumentException(
+                    "batch: expected at most "
+                            + limits.tokens()
+                            + " tokens in rows of at most "
+                            + limits.sequenceLength()
+                            + ", found "
+                            + batch.tokens()
+                            + " tokens, the longest row "
+                            + batch.longestRow());
+        }
+    }
+
+    /// Bytes of activations that this pass holds. Temporaries of the session's workspace come on top.
+    public long activationBytes() {
+        return activationBytes;
+    }
+
+    private static long activationBytes(
+            DecoderConfig config, PassLimits limits, int lowest, boolean gradients, boolean checkpointing) {
+        int layers = config.numHiddenLayers();
+        long residuals = (long) layers + 1 - lowest + Math.min(lowest, 2);
+        long kept = gradients && !checkpointing ? layers - lowest : 0;
+        long sets = kept + (lowest > 0 || checkpointing ? 1 : 0);
+        return 4L
+                * limits.tokens()
+                * (residuals * config.hiddenSize() + sets * LayerBuffers.floatsPerToken(config) + 1);
+    }
+
+    private static int lowestAdapted(List<DecoderBlock> blocks) {
+        int layer = 0;
+        while (layer < blocks.size() && !blocks.get(layer).isAdapted()) {
+            layer++;
+        }
+        return layer;
+    }
+
+    private static List<Long> mostSaved(List<DecoderBlock> blocks, int tokens) {
+        List<Long> most = List.of(0L, 0L, 0L, 0L);
+        for (DecoderBlock block : blocks) {
+            List<Long> floats = block.savedFloats(tokens);
+            List<Long> larger = new ArrayList<>();
+            for (int index = 0; index < floats.size(); index++) {
+                larger.add(Math.max(floats.get(index), most.get(index)));
+            }
+            most = larger;
+        }
+        return most;
+    }
+
+    private static long sum(List<Long> floats) {
+        return floats.stream().mapToLong(Long::longValue).sum();
+    }
+
+    private LayerBuffers.Saved saved(List<Long> floats) {
+        return new LayerBuffers.Saved(
+                row(floats.get(0)), row(floats.get(1)), row(floats.get(2)), row(floats.get(3)));
+    }
+
+    private Matrix row(long floats) {
+        return Matrix.allocate(arena, 1, Math.toIntExact(floats));
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+    }
+}

@@ -1,0 +1,153 @@
+package io.vectune.models.decoder;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.nn.Embedding;
+import io.vectune.runtime.nn.RmsNorm;
+import io.vectune.runtime.nn.RotaryTable;
+import io.vectune.runtime.tensor.Matrix;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+
+/// One text going through a model: its key/value cache and its position.
+///
+/// For one thread at a time. Model and adapters are shared; many sessions can run over them, each with its own
+/// [Compute].
+public final class DecoderSession implements AutoCloseable {
+    /// Tokens of a prompt that go through the model together.
+    private static final int CHUNK = 512;
+
+    private final DecoderModel model;
+    private final Compute compute;
+    private final int capacity;
+    private final RotaryTable rotary;
+    private final List<DecoderBlock> blocks = new ArrayList<>();
+    private final AdaptedHead head;
+    private final KeyValueCache cache;
+    private final Arena arena = Arena.ofShared();
+    private final Matrix logits;
+    private int position;
+
+    /// @param adapters by the name of the linear layer they sit on; empty for the base model
+    /// @param compute of this session alone
+    /// @param capacity the most tokens of the text, prompt and continuation together
+    public DecoderSession(DecoderModel model, Map<String, Adapter> adapters, Compute compute, int capacity) {
+        if (capacity < 1) {
+            throw new IllegalArgumentException("capacity: expected at least 1, found " + capacity);
+        }
+        DecoderConfig config = model.config();
+        this.model = model;
+        this.compute = compute;
+        this.capacity = capacity;
+        this.rotary = new RotaryTable(config.ropeTheta(), config.headDim(), capacity, config.rotaryScaling());
+        for (DecoderLayer layer : model.layers()) {
+            blocks.add(new DecoderBlock(config, layer, adapters));
+        }
+        this.head = new AdaptedHead(model.head(), adapters, arena, 0);
+        this.cache = new KeyValueCache(config, capacity);
+        this.logits = Matrix.allocate(arena, 1, config.vocabSize());
+    }
+
+    /// Tokens that the cache holds.
+    public int position() {
+        return position;
+    }
+
+    /// The most tokens that the session takes.
+    public int capacity() {
+        return capacity;
+    }
+
+    /// Forgets the tokens from `newPosition` on; 0 starts a new text.
+    public void rewind(int newPosition) {
+        if (newPosition < 0 || newPosition > position) {
+            throw new IllegalArgumentException("position: expected 0 to " + position + ", found " + newPosition);
+        }
+        position = newPosition;
+    }
+
+    /// Appends tokens and gives the logits after the last one.
+    ///
+    /// @return (1, vocabSize), overwritten by the next call
+    /// @throws IllegalArgumentException if there is no token or no room
+    public Matrix append(int... tokens) {
+        requireRoom(tokens.length);
+        for (int from = 0; from < tokens.length; from += CHUNK) {
+            int to = Math.min(tokens.length, from + CHUNK);
+            Workspace workspace = compute.workspace();
+            long mark = workspace.mark();
+            Matrix x = forward(Arrays.copyOfRange(tokens, from, to));
+            if (to == tokens.length) {
+                logitsOf(x.rows(x.rows() - 1, x.rows()), logits);
+            }
+            workspace.release(mark);
+        }
+        return logits;
+    }
+
+    /// Appends tokens and writes the logits after each of them.
+    ///
+    /// @param all (tokens, vocabSize), overwritten
+    public void appendAll(int[] tokens, Matrix all) {
+        requireRoom(tokens.length);
+        for (int from = 0; from < tokens.length; from += CHUNK) {
+            int to = Math.min(tokens.length, from + CHUNK);
+            Workspace workspace = compute.workspace();
+            long mark = workspace.mark();
+            Matrix x = forward(Arrays.copyOfRange(tokens, from, to));
+            logitsOf(x, all.rows(from, to));
+            workspace.release(mark);
+        }
+    }
+
+    private void requireRoom(int tokens) {
+        if (tokens < 1 || tokens > capacity - position) {
+            throw new IllegalArgumentException(
+                    "tokens: expected 1 to " + (capacity - position) + ", the room left in this session of " + capacity
+                            + ", found " + tokens);
+        }
+    }
+
+    private Matrix forward(int[] tokens) {
+        cache.ensure(position + tokens.length, position);
+        int[] positions = new int[tokens.length];
+        Arrays.setAll(positions, index -> position + index);
+        Matrix x = compute.workspace().matrix(tokens.length, model.config().hiddenSize());
+        Embedding.gather(compute, model.embedding(), tokens, x);
+        for (DecoderBlock block : blocks) {
+            block.forwardCached(compute, rotary, positions, cache, CallSeed.INFERENCE, x);
+        }
+        position += tokens.length;
+        return x;
+    }
+
+    private void logitsOf(Matrix x, Matrix result) {
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        Matrix normed = workspace.matrix(x.rows(), x.columns());
+        RmsNorm.forward(compute, x, model.norm(), model.config().rmsNormEps(), normed, null);
+        head.forward(compute, normed, result);
+        workspace.release(mark);
+    }
+
+    /// Bytes that a session of that capacity needs at most, beside the model: the cache and the temporaries of a chunk.
+    public static long memoryBytes(DecoderConfig config, int capacity) {
+        long chunk = Math.min(CHUNK, capacity);
+        long perToken =
+                4L * config.hiddenSize()
+                        + 2L * config.querySize()
+                        + 2L * config.keyValueSize()
+                        + 3L * config.intermediateSize();
+        return KeyValueCache.bytes(config, capacity) + 4 * (chunk * perToken + config.vocabSize());
+    }
+
+    @Override
+    public void close() {
+        cache.close();
+        arena.close();
+    }
+}

@@ -1,0 +1,118 @@
+package io.vectune.models.decoder;
+
+import io.vectune.runtime.nn.CrossEntropy;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+
+/// Rows of tokens with their targets, one after the other without padding.
+///
+/// A row that other libraries pad on the right gives the same results here: causal attention keeps padding out of the
+/// real tokens, and padding has no label.
+public final class SequenceBatch {
+    /// Consecutive rows of the same length.
+    ///
+    /// @param from the first token
+    /// @param rows how many rows
+    /// @param length tokens of each
+    record Run(int from, int rows, int length) {}
+
+    private final int[] tokens;
+    private final int[] targets;
+    private final int[] positions;
+    private final List<Run> runs;
+    private final int rows;
+    private final int longestRow;
+    private final int labelledTokens;
+
+    private SequenceBatch(int[] tokens, int[] targets, int[] positions, List<Run> runs) {
+        this.tokens = tokens;
+        this.targets = targets;
+        this.positions = positions;
+        this.runs = List.copyOf(runs);
+        this.rows = runs.stream().mapToInt(Run::rows).sum();
+        this.longestRow = runs.stream().mapToInt(Run::length).max().orElse(0);
+        this.labelledTokens = (int) Arrays.stream(targets).filter(target -> target != CrossEntropy.IGNORED).count();
+    }
+
+    /// A batch of rows with labels as transformers has them: the label of a token is that token or -100; they are
+    /// shifted by one here, so that each token is asked for the label of the next one.
+    ///
+    /// @param rows token ids, without padding, no row empty
+    /// @param labels as long as their rows
+    public static SequenceBatch of(List<int[]> rows, List<int[]> labels) {
+        if (rows.isEmpty() || rows.size() != labels.size()) {
+            throw new IllegalArgumentException(
+                    "batch: expected as many rows of labels as of tokens and at least one, found " + labels.size()
+                            + " and " + rows.size());
+        }
+        int count = 0;
+        for (int[] row : rows) {
+            count = Math.addExact(count, row.length);
+        }
+        int[] tokens = new int[count];
+        int[] targets = new int[count];
+        int[] positions = new int[count];
+        List<Run> runs = new ArrayList<>();
+        int at = 0;
+        for (int index = 0; index < rows.size(); index++) {
+            int[] row = rows.get(index);
+            int[] label = labels.get(index);
+            if (row.length == 0 || label.length != row.length) {
+                throw new IllegalArgumentException(
+                        "row " + index + ": expected at least one token and as many labels, found " + row.length
+                                + " tokens and " + label.length + " labels");
+            }
+            System.arraycopy(row, 0, tokens, at, row.length);
+            System.arraycopy(label, 1, targets, at, row.length - 1);
+            targets[at + row.length - 1] = CrossEntropy.IGNORED;
+            for (int t = 0; t < row.length; t++) {
+                positions[at + t] = t;
+            }
+            Run last = runs.isEmpty() ? null : runs.getLast();
+            if (last != null && last.length == row.length) {
+                runs.set(runs.size() - 1, new Run(last.from, last.rows + 1, last.length));
+            } else {
+                runs.add(new Run(at, 1, row.length));
+            }
+            at += row.length;
+        }
+        return new SequenceBatch(tokens, targets, positions, runs);
+    }
+
+    /// Tokens of all rows together.
+    public int tokens() {
+        return tokens.length;
+    }
+
+    /// Number of rows.
+    public int rows() {
+        return rows;
+    }
+
+    /// Tokens of the longest row.
+    public int longestRow() {
+        return longestRow;
+    }
+
+    /// Tokens that have a target: what the mean loss is taken over.
+    public int labelledTokens() {
+        return labelledTokens;
+    }
+
+    int[] tokenIds() {
+        return tokens;
+    }
+
+    int[] targets() {
+        return targets;
+    }
+
+    int[] positions() {
+        return positions;
+    }
+
+    List<Run> runs() {
+        return runs;
+    }
+}

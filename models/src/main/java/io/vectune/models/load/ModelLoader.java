@@ -1,0 +1,43 @@
+package io.vectune.models.load;
+
+import io.vectune.models.decoder.DecoderConfig;
+import io.vectune.models.decoder.DecoderModel;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.safetensors.SafetensorsCheckpoint;
+import io.vectune.runtime.safetensors.TensorSource;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/// Opens models: a Hugging Face directory (config.json, model.safetensors or shards with their index) or a GGUF file.
+public final class ModelLoader {
+    private ModelLoader() {}
+
+    /// Maps a model.
+    ///
+    /// @param path a Hugging Face directory or a .gguf file
+    /// @param arena owns the mappings and the small copies; a shared arena if several threads use the model
+    /// @throws VectuneException if the path is no model, or its files are malformed, incomplete or unsupported
+    public static LoadedModel load(Path path, Arena arena) {
+        if (Files.isDirectory(path)) {
+            return loadDirectory(path, arena);
+        }
+        if (!Files.exists(path)) {
+            throw new VectuneException(path + ": no such file or directory; expected a model directory or a .gguf file");
+        }
+        throw new VectuneException(
+                path + ": expected a Hugging Face model directory with config.json or a .gguf file, found another file");
+    }
+
+    private static LoadedModel loadDirectory(Path directory, Arena arena) {
+        Path file = directory.resolve("config.json");
+        if (!Files.isRegularFile(file)) {
+            throw new VectuneException(directory + ": has no config.json; expected a Hugging Face model directory");
+        }
+        DecoderConfig config = HuggingFaceConfig.read(file);
+        TensorSource source = SafetensorsCheckpoint.open(directory, arena);
+        CheckpointTensors tensors = new CheckpointTensors(source, arena, WeightFormats.DENSE_ONLY);
+        DecoderModel decoder = HuggingFaceModel.build(config, tensors);
+        return new LoadedModel(directory, decoder, HuggingFaceConfig.generation(directory));
+    }
+}
