@@ -20,16 +20,15 @@ public final class AdapterGradients implements AutoCloseable {
     /// Zeroed gradients.
     public AdapterGradients(Map<String, Adapter> adapters) {
         new TreeMap<>(adapters)
-                .forEach(
-                        (module, adapter) -> {
-                            List<Matrix> matrices = new ArrayList<>();
-                            for (AdapterParameter parameter : adapter.trainableParameters()) {
-                                Matrix values = parameter.values();
-                                matrices.add(Matrix.allocate(arena, values.rows(), values.columns()));
-                            }
-                            byModule.put(module, List.copyOf(matrices));
-                            all.addAll(matrices);
-                        });
+                .forEach((module, adapter) -> {
+                    List<Matrix> matrices = new ArrayList<>();
+                    for (AdapterParameter parameter : adapter.trainableParameters()) {
+                        Matrix values = parameter.values();
+                        matrices.add(Matrix.allocate(arena, values.rows(), values.columns()));
+                    }
+                    byModule.put(module, List.copyOf(matrices));
+                    all.addAll(matrices);
+                });
     }
 
     /// The gradients of a module's adapter.

@@ -23,7 +23,9 @@ record CallSeed(@Nullable CallOptions inference, long seed) {
     }
 
     CallOptions options(String module) {
-        return inference != null ? inference : new CallOptions(true, mix(seed + GOLDEN_GAMMA * (1L + module.hashCode())));
+        return inference != null
+                ? inference
+                : new CallOptions(true, mix(seed + GOLDEN_GAMMA * (1L + module.hashCode())));
     }
 
     /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).

@@ -178,8 +178,7 @@ final class DecoderBlock {
         Matrix gradGated = reach == Reach.DOWN ? null : workspace.matrix(tokens, config.intermediateSize());
         down.backward(compute, gated, buffers.saved().down(), seed, gradient, gradGated, gradients);
         if (gradGated != null) {
-            SwiGlu.backward(
-                    compute, gate(gateAndUp), up(gateAndUp), gradGated, gate(gateAndUp), up(gateAndUp));
+            SwiGlu.backward(compute, gate(gateAndUp), up(gateAndUp), gradGated, gate(gateAndUp), up(gateAndUp));
             Matrix normed = workspace.matrix(tokens, config.hiddenSize());
             if (gateUp.isAdapted()) {
                 RmsNorm.forward(
@@ -269,7 +268,8 @@ final class DecoderBlock {
     /// writes the keys and values of the new tokens to the cache.
     ///
     /// @param positions of the new tokens, consecutive
-    void forwardCached(Compute compute, RotaryTable rotary, int[] positions, KeyValueCache cache, CallSeed seed, Matrix x) {
+    void forwardCached(
+            Compute compute, RotaryTable rotary, int[] positions, KeyValueCache cache, CallSeed seed, Matrix x) {
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         int tokens = x.rows();

@@ -56,7 +56,10 @@ public record DecoderConfig(
         }
         if (!(rmsNormEps > 0) || !(ropeTheta > 0)) {
             throw new IllegalArgumentException(
-                    "rms_norm_eps and rope_theta: expected positive numbers, found " + rmsNormEps + " and " + ropeTheta);
+                    "rms_norm_eps and rope_theta: expected positive numbers, found "
+                            + rmsNormEps
+                            + " and "
+                            + ropeTheta);
         }
     }
 

@@ -41,8 +41,8 @@ public record DecoderModel(
         return linears().stream().filter(linear -> linear.name().equals(name)).findFirst();
     }
 
-    /// This model with other weights in its linear layers, the head included: quantized on load, merged with an adapter.
-    /// A tied head whose weight is replaced is no longer tied; the embedding stays as it is.
+    /// This model with other weights in its linear layers, the head included: quantized on load, merged with an
+    /// adapter. A tied head whose weight is replaced is no longer tied; the embedding stays as it is.
     ///
     /// @param map gives the layer to use; the same object to keep it
     public DecoderModel withLinears(UnaryOperator<Linear> map) {
@@ -53,14 +53,19 @@ public record DecoderModel(
 
     /// Whether head and embedding are one weight.
     public boolean isTied() {
-        return head.weight() == embedding;
+        return isEmbedding(head.weight());
+    }
+
+    @SuppressWarnings("ReferenceEquality") // tied means one object, not equal content
+    private boolean isEmbedding(Weight weight) {
+        return weight == embedding;
     }
 
     /// Bytes of all weights as they are stored.
     public long storageBytes() {
         long bytes = embedding.storageBytes();
         for (Linear linear : linears()) {
-            if (linear.weight() != embedding) {
+            if (!isEmbedding(linear.weight())) {
                 bytes += linear.weight().storageBytes();
             }
         }
@@ -78,7 +83,9 @@ public record DecoderModel(
         }
         for (Linear linear : linears()) {
             Matrix bias = linear.bias();
-            parameters += (linear.weight() == embedding ? 0 : elements(linear.weight())) + (bias == null ? 0 : bias.columns());
+            parameters +=
+                    (isEmbedding(linear.weight()) ? 0 : elements(linear.weight()))
+                            + (bias == null ? 0 : bias.columns());
         }
         return parameters;
     }

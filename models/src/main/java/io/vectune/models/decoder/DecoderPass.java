@@ -52,8 +52,7 @@ public final class DecoderPass implements AutoCloseable {
         this.limits = limits;
         this.checkpointing = checkpointing;
         this.rotary =
-                new RotaryTable(
-                        config.ropeTheta(), config.headDim(), limits.sequenceLength(), config.rotaryScaling());
+                new RotaryTable(config.ropeTheta(), config.headDim(), limits.sequenceLength(), config.rotaryScaling());
         for (DecoderLayer layer : model.layers()) {
             blocks.add(new DecoderBlock(config, layer, adapters));
         }
@@ -142,8 +141,7 @@ public final class DecoderPass implements AutoCloseable {
                         gradient);
         if (through) {
             Matrix last = residual(blocks.size(), tokens);
-            RmsNorm.backward(
-                    compute, last, model.norm(), finalRms.rows(0, tokens), gradient, gradient, false, null);
+            RmsNorm.backward(compute, last, model.norm(), finalRms.rows(0, tokens), gradient, gradient, false, null);
             backward(batch, callSeed, gradient, gradients);
         }
         workspace.release(mark);
@@ -196,8 +194,7 @@ public final class DecoderPass implements AutoCloseable {
     private Matrix finalNorm(int tokens) {
         Matrix normed = compute.workspace().matrix(tokens, model.config().hiddenSize());
         Matrix last = residual(blocks.size(), tokens);
-        RmsNorm.forward(
-                compute, last, model.norm(), model.config().rmsNormEps(), normed, finalRms.rows(0, tokens));
+        RmsNorm.forward(compute, last, model.norm(), model.config().rmsNormEps(), normed, finalRms.rows(0, tokens));
         return normed;
     }
 
@@ -261,8 +258,7 @@ public final class DecoderPass implements AutoCloseable {
     }
 
     private LayerBuffers.Saved saved(List<Long> floats) {
-        return new LayerBuffers.Saved(
-                row(floats.get(0)), row(floats.get(1)), row(floats.get(2)), row(floats.get(3)));
+        return new LayerBuffers.Saved(row(floats.get(0)), row(floats.get(1)), row(floats.get(2)), row(floats.get(3)));
     }
 
     private Matrix row(long floats) {

@@ -107,8 +107,12 @@ public final class DecoderSession implements AutoCloseable {
     private void requireRoom(int tokens) {
         if (tokens < 1 || tokens > capacity - position) {
             throw new IllegalArgumentException(
-                    "tokens: expected 1 to " + (capacity - position) + ", the room left in this session of " + capacity
-                            + ", found " + tokens);
+                    "tokens: expected 1 to "
+                            + (capacity - position)
+                            + ", the room left in this session of "
+                            + capacity
+                            + ", found "
+                            + tokens);
         }
     }
 

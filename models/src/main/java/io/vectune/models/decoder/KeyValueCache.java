@@ -11,14 +11,12 @@ final class KeyValueCache implements AutoCloseable {
 
     private final DecoderConfig config;
     private final int capacity;
-    private Arena arena = Arena.ofShared();
-    private List<Matrix> keys = List.of();
-    private List<Matrix> values = List.of();
-    private int allocated;
+    private Storage storage;
 
     KeyValueCache(DecoderConfig config, int capacity) {
         this.config = config;
         this.capacity = capacity;
+        this.storage = new Storage(config, 0);
     }
 
     /// Tokens that the cache can ever hold.
@@ -33,42 +31,51 @@ final class KeyValueCache implements AutoCloseable {
 
     /// Makes room for `tokens` tokens, the content of the first `filled` kept.
     void ensure(int tokens, int filled) {
-        if (tokens <= allocated) {
-            return;
+        int allocated = storage.tokens;
+        if (tokens > allocated) {
+            int size = Math.min(capacity, Math.max(Math.max(tokens, FIRST_TOKENS), 2 * allocated));
+            Storage larger = new Storage(config, size);
+            larger.copyFrom(storage, filled);
+            storage.arena.close();
+            storage = larger;
         }
-        int size = Math.min(capacity, Math.max(Math.max(tokens, FIRST_TOKENS), 2 * allocated));
-        Arena larger = Arena.ofShared();
-        keys = moved(larger, keys, size, filled);
-        values = moved(larger, values, size, filled);
-        arena.close();
-        arena = larger;
-        allocated = size;
-    }
-
-    private List<Matrix> moved(Arena larger, List<Matrix> old, int size, int filled) {
-        List<Matrix> fresh = new ArrayList<>();
-        for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
-            Matrix matrix = Matrix.allocate(larger, size, config.keyValueSize());
-            if (filled > 0) {
-                matrix.rows(0, filled).copyFrom(old.get(layer).rows(0, filled));
-            }
-            fresh.add(matrix);
-        }
-        return fresh;
     }
 
     /// (allocated tokens, keyValueSize), rotated.
     Matrix keys(int layer) {
-        return keys.get(layer);
+        return storage.keys.get(layer);
     }
 
     /// (allocated tokens, keyValueSize).
     Matrix values(int layer) {
-        return values.get(layer);
+        return storage.values.get(layer);
     }
 
     @Override
     public void close() {
-        arena.close();
+        storage.arena.close();
+    }
+
+    /// Memory for a number of tokens.
+    private static final class Storage {
+        private final Arena arena = Arena.ofShared();
+        private final List<Matrix> keys = new ArrayList<>();
+        private final List<Matrix> values = new ArrayList<>();
+        private final int tokens;
+
+        private Storage(DecoderConfig config, int tokens) {
+            this.tokens = tokens;
+            for (int layer = 0; layer < config.numHiddenLayers(); layer++) {
+                keys.add(Matrix.allocate(arena, tokens, config.keyValueSize()));
+                values.add(Matrix.allocate(arena, tokens, config.keyValueSize()));
+            }
+        }
+
+        private void copyFrom(Storage other, int filled) {
+            for (int layer = 0; layer < keys.size(); layer++) {
+                keys.get(layer).rows(0, filled).copyFrom(other.keys.get(layer).rows(0, filled));
+                values.get(layer).rows(0, filled).copyFrom(other.values.get(layer).rows(0, filled));
+            }
+        }
     }
 }

@@ -152,8 +152,7 @@ final class Projection {
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         // dL/d(x Wᵀ): the gradient of the output itself, unless an adapter changes the product.
-        Matrix gradProduct =
-                changesProduct ? workspace.matrix(gradOutput.rows(), gradOutput.columns()) : gradOutput;
+        Matrix gradProduct = changesProduct ? workspace.matrix(gradOutput.rows(), gradOutput.columns()) : gradOutput;
         boolean written = false;
         long savedFrom = 0;
         for (Member member : members) {

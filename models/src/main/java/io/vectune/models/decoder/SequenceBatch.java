@@ -43,8 +43,10 @@ public final class SequenceBatch {
     public static SequenceBatch of(List<int[]> rows, List<int[]> labels) {
         if (rows.isEmpty() || rows.size() != labels.size()) {
             throw new IllegalArgumentException(
-                    "batch: expected as many rows of labels as of tokens and at least one, found " + labels.size()
-                            + " and " + rows.size());
+                    "batch: expected as many rows of labels as of tokens and at least one, found "
+                            + labels.size()
+                            + " and "
+                            + rows.size());
         }
         int count = 0;
         for (int[] row : rows) {
@@ -60,8 +62,13 @@ public final class SequenceBatch {
             int[] label = labels.get(index);
             if (row.length == 0 || label.length != row.length) {
                 throw new IllegalArgumentException(
-                        "row " + index + ": expected at least one token and as many labels, found " + row.length
-                                + " tokens and " + label.length + " labels");
+                        "row "
+                                + index
+                                + ": expected at least one token and as many labels, found "
+                                + row.length
+                                + " tokens and "
+                                + label.length
+                                + " labels");
             }
             System.arraycopy(row, 0, tokens, at, row.length);
             System.arraycopy(label, 1, targets, at, row.length - 1);

@@ -28,13 +28,12 @@ final class StackedWeight implements Weight {
     static boolean canStack(List<Weight> parts) {
         Weight first = parts.getFirst();
         return parts.stream()
-                .allMatch(
-                        part ->
-                                part.getClass() == first.getClass()
-                                        && part.inFeatures() == first.inFeatures()
-                                        && part.fewTokens() == first.fewTokens()
-                                        && part.preparedLength(1) == first.preparedLength(1)
-                                        && part.description().equals(first.description()));
+                .allMatch(part ->
+                        part.getClass() == first.getClass()
+                                && part.inFeatures() == first.inFeatures()
+                                && part.fewTokens() == first.fewTokens()
+                                && part.preparedLength(1) == first.preparedLength(1)
+                                && part.description().equals(first.description()));
     }
 
     static Weight of(List<Weight> parts) {

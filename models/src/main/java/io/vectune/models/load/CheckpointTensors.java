@@ -46,9 +46,18 @@ final class CheckpointTensors {
         if (quantized != null) {
             if (quantized.outFeatures() != outFeatures || quantized.inFeatures() != inFeatures) {
                 throw new FileFormatException(
-                        source.origin() + ": " + module + ": expected a weight [" + outFeatures + ", " + inFeatures
-                                + "] as config.json says, found [" + quantized.outFeatures() + ", "
-                                + quantized.inFeatures() + "]");
+                        source.origin()
+                                + ": "
+                                + module
+                                + ": expected a weight ["
+                                + outFeatures
+                                + ", "
+                                + inFeatures
+                                + "] as config.json says, found ["
+                                + quantized.outFeatures()
+                                + ", "
+                                + quantized.inFeatures()
+                                + "]");
             }
             return quantized;
         }
@@ -75,11 +84,12 @@ final class CheckpointTensors {
             }
         }
         if (!unexpected.isEmpty()) {
-            String more =
-                    unexpected.size() > NAMES_SHOWN ? " and " + (unexpected.size() - NAMES_SHOWN) + " more" : "";
+            String more = unexpected.size() > NAMES_SHOWN ? " and " + (unexpected.size() - NAMES_SHOWN) + " more" : "";
             throw new FileFormatException(
-                    source.origin() + ": unexpected tensors "
-                            + String.join(", ", unexpected.subList(0, Math.min(NAMES_SHOWN, unexpected.size()))) + more
+                    source.origin()
+                            + ": unexpected tensors "
+                            + String.join(", ", unexpected.subList(0, Math.min(NAMES_SHOWN, unexpected.size())))
+                            + more
                             + "; config.json describes a model without them");
         }
     }
@@ -100,8 +110,13 @@ final class CheckpointTensors {
     private void requireShape(String name, Tensor tensor, long... shape) {
         if (!Arrays.equals(tensor.shape(), shape)) {
             throw new FileFormatException(
-                    source.origin() + ": tensor " + name + ": expected shape " + Arrays.toString(shape)
-                            + " as config.json says, found " + Arrays.toString(tensor.shape()));
+                    source.origin()
+                            + ": tensor "
+                            + name
+                            + ": expected shape "
+                            + Arrays.toString(shape)
+                            + " as config.json says, found "
+                            + Arrays.toString(tensor.shape()));
         }
     }
 }

@@ -2,9 +2,9 @@ package io.vectune.models.load;
 
 import io.vectune.models.decoder.DecoderArchitecture;
 import io.vectune.models.decoder.DecoderConfig;
-import io.vectune.runtime.nn.RotaryScaling;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.nn.RotaryScaling;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
@@ -35,7 +35,8 @@ final class HuggingFaceConfig {
         }
         if (fields.flag("use_sliding_window", false)) {
             throw new FileFormatException(
-                    fields.origin() + ": use_sliding_window: expected false, found true; sliding windows are not"
+                    fields.origin()
+                            + ": use_sliding_window: expected false, found true; sliding windows are not"
                             + " supported");
         }
         boolean qwen = architecture != DecoderArchitecture.LLAMA;
@@ -47,8 +48,11 @@ final class HuggingFaceConfig {
                         : fields.integer("head_dim", heads > 0 ? hiddenSize / heads : 0);
         if (heads > 0 && !fields.has("head_dim") && hiddenSize % heads != 0) {
             throw new FileFormatException(
-                    fields.origin() + ": hidden_size: expected a multiple of num_attention_heads " + heads
-                            + " as there is no head_dim, found " + hiddenSize);
+                    fields.origin()
+                            + ": hidden_size: expected a multiple of num_attention_heads "
+                            + heads
+                            + " as there is no head_dim, found "
+                            + hiddenSize);
         }
         boolean attentionBias = architecture == DecoderArchitecture.QWEN2 || fields.flag("attention_bias", false);
         boolean outputBias = architecture != DecoderArchitecture.QWEN2 && attentionBias;
@@ -84,16 +88,19 @@ final class HuggingFaceConfig {
         }
         if (name.isEmpty()) {
             throw new FileFormatException(
-                    fields.origin() + ": the fields architectures and model_type are missing; one of them must name the"
+                    fields.origin()
+                            + ": the fields architectures and model_type are missing; one of them must name the"
                             + " model");
         }
         String found = name;
         return DecoderArchitecture.ofName(name)
-                .orElseThrow(
-                        () ->
-                                new FileFormatException(
-                                        fields.origin() + ": architecture " + found + " is not supported; supported are "
-                                                + supported()));
+                .orElseThrow(() ->
+                        new FileFormatException(
+                                fields.origin()
+                                        + ": architecture "
+                                        + found
+                                        + " is not supported; supported are "
+                                        + supported()));
     }
 
     static String supported() {
@@ -119,7 +126,9 @@ final class HuggingFaceConfig {
         }
         if (rope.number("partial_rotary_factor", 1) != 1) {
             throw new FileFormatException(
-                    rope.origin() + ": partial_rotary_factor: expected 1, found " + rope.number("partial_rotary_factor", 1));
+                    rope.origin()
+                            + ": partial_rotary_factor: expected 1, found "
+                            + rope.number("partial_rotary_factor", 1));
         }
         String type = rope.text("rope_type", rope.text("type", "default")).toLowerCase(Locale.ROOT);
         JsonFields scaling = rope;
@@ -135,7 +144,9 @@ final class HuggingFaceConfig {
                                 scaling.needInt("original_max_position_embeddings"));
                 default ->
                         throw new FileFormatException(
-                                scaling.origin() + ": rope_type " + type
+                                scaling.origin()
+                                        + ": rope_type "
+                                        + type
                                         + " is not supported; supported are default, linear and llama3");
             };
         } catch (IllegalArgumentException contradiction) {

@@ -23,10 +23,12 @@ public final class ModelLoader {
             return loadDirectory(path, arena);
         }
         if (!Files.exists(path)) {
-            throw new VectuneException(path + ": no such file or directory; expected a model directory or a .gguf file");
+            throw new VectuneException(
+                    path + ": no such file or directory; expected a model directory or a .gguf file");
         }
         throw new VectuneException(
-                path + ": expected a Hugging Face model directory with config.json or a .gguf file, found another file");
+                path
+                        + ": expected a Hugging Face model directory with config.json or a .gguf file, found another file");
     }
 
     private static LoadedModel loadDirectory(Path directory, Arena arena) {

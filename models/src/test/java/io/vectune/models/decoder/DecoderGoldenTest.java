@@ -41,7 +41,9 @@ class DecoderGoldenTest {
             Matrix logits = Matrix.allocate(arena, ids.length, model.config().vocabSize());
             try (DecoderSession session = new DecoderSession(model, Map.of(), compute, ids.length)) {
                 session.appendAll(ids, logits);
-                assertThat(TestModels.relativeError(logits.toArray(), expected)).as("prefill").isLessThanOrEqualTo(RTOL);
+                assertThat(TestModels.relativeError(logits.toArray(), expected))
+                        .as("prefill")
+                        .isLessThanOrEqualTo(RTOL);
                 session.rewind(0);
                 for (int t = 0; t < ids.length; t++) {
                     logits.rows(t, t + 1).copyFrom(session.append(ids[t]));
@@ -52,8 +54,7 @@ class DecoderGoldenTest {
             int[] prompt = TestModels.ids(golden, "prompt_ids");
             int[] greedy = TestModels.ids(golden, "greedy_ids");
             int[] found = new int[greedy.length];
-            try (DecoderSession session =
-                    new DecoderSession(model, Map.of(), compute, prompt.length + greedy.length)) {
+            try (DecoderSession session = new DecoderSession(model, Map.of(), compute, prompt.length + greedy.length)) {
                 Matrix last = session.append(prompt);
                 for (int i = 0; i < greedy.length; i++) {
                     found[i] = TestModels.argmax(last);
