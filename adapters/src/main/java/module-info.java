@@ -8,4 +8,7 @@ module io.vectune.adapters {
     requires tools.jackson.databind;
 
     exports io.vectune.adapters;
+    exports io.vectune.adapters.file;
+    exports io.vectune.adapters.kind;
+    exports io.vectune.adapters.target;
 }

@@ -1,5 +1,6 @@
 package io.vectune.adapters;
 
+import io.vectune.adapters.kernel.RowKernels;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
@@ -27,7 +28,7 @@ public interface InputMap extends Adapter {
         Matrix mapped = workspace.matrix(call.x().rows(), inFeatures());
         mapInput(call, mapped);
         MatMul.multiply(call.compute(), call.weight(), mapped, y, false);
-        RowKernels.addRow(y, call.bias());
+        RowKernels.addRow(call.compute(), y, call.bias());
         workspace.release(mark);
     }
 

@@ -1,0 +1,70 @@
+package io.vectune.adapters;
+
+import io.vectune.adapters.target.Targeting;
+import io.vectune.runtime.VectuneException;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+
+/// A complete adapter configuration: the kind with its options, and the layers it goes to.
+///
+/// @param recipe the kind and its options
+/// @param targeting which layers
+/// @param description fields that say something about the adapter and change nothing: `task_type`,
+///   `base_model_name_or_path`
+public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Map<String, Object> description) {
+    private static final List<String> DESCRIPTIVE =
+            List.of("task_type", "base_model_name_or_path", "revision", "auto_mapping", "peft_version");
+
+    public AdapterConfig {
+        description = Map.copyOf(description);
+    }
+
+    /// Reads the fields of an `adapter_config.json`.
+    ///
+    /// @throws VectuneException for a field that is wrong, or that changes the function and is not supported
+    public static AdapterConfig read(ConfigFields fields) {
+        AdapterRecipe recipe = AdapterKinds.read(fields);
+        Targeting targeting = Targeting.read(fields, recipe.defaultTargets());
+        Map<String, Object> description = new HashMap<>();
+        for (String field : DESCRIPTIVE) {
+            Object value = fields.raw(field);
+            if (value != null) {
+                description.put(field, value);
+            }
+        }
+        fields.ignore("inference_mode", "runtime_config");
+        if ("none".equals(fields.text("bias", "none"))) {
+            fields.refuseUnread(recipe.kind());
+            return new AdapterConfig(recipe, targeting, description);
+        }
+        throw fields.wrong("bias", "none", fields.raw("bias"));
+    }
+
+    /// A configuration by the kind's name and the options of PEFT: what a command line gives.
+    ///
+    /// @param options field to value, as in `adapter_config.json`: `r`, `lora_alpha`, `target_modules`
+    public static AdapterConfig of(String kind, Map<String, ?> options) {
+        AdapterKind known = AdapterKinds.ofName(kind);
+        Map<String, Object> fields = new LinkedHashMap<>(options);
+        known.presets().forEach(fields::putIfAbsent);
+        fields.put("peft_type", known.peftType());
+        return read(new ConfigFields(kind, fields));
+    }
+
+    /// All fields, sorted, as PEFT writes them.
+    public Map<String, @Nullable Object> fields() {
+        Map<String, @Nullable Object> fields = new TreeMap<>(description);
+        fields.put("peft_type", recipe.peftType());
+        fields.put("inference_mode", true);
+        fields.put("bias", "none");
+        fields.putIfAbsent("task_type", "CAUSAL_LM");
+        fields.putIfAbsent("base_model_name_or_path", null);
+        fields.putAll(recipe.fields());
+        fields.putAll(targeting.fields());
+        return fields;
+    }
+}

@@ -1,0 +1,35 @@
+package io.vectune.adapters;
+
+import java.lang.foreign.Arena;
+import java.util.List;
+import java.util.Map;
+
+/// The validated configuration of one kind: knows how to make the adapter of a layer. Immutable.
+public interface AdapterRecipe {
+    /// The kind as the command line names it.
+    String kind();
+
+    /// The kind as `adapter_config.json` names it: `LORA`.
+    String peftType();
+
+    /// The fields of `adapter_config.json` that belong to this kind.
+    Map<String, Object> fields();
+
+    /// The targets where a configuration names none: what PEFT takes for models of the Llama family.
+    default List<String> defaultTargets() {
+        return List.of("q_proj", "v_proj");
+    }
+
+    /// Makes the adapter of a layer; parameters are zero or the identity until [#initialize] or a file fills them.
+    ///
+    /// @param arena owns the parameters
+    /// @param shapes what a file holds for this layer, which settles ranks; [StoredShapes#NONE] for a new adapter
+    /// @throws IllegalArgumentException if the configuration does not fit the layer; the message names the layer
+    Adapter create(LayerSite site, Arena arena, StoredShapes shapes);
+
+    /// Gives a new adapter its start values.
+    void initialize(Adapter adapter, LayerSite site, Initialization initialization);
+
+    /// Completes an adapter whose stored parameters a file has filled: what files do not hold is recomputed.
+    default void complete(Adapter adapter, LayerSite site, Initialization initialization) {}
+}

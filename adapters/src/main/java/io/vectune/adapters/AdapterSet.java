@@ -1,0 +1,173 @@
+package io.vectune.adapters;
+
+import io.vectune.runtime.NearMatches;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+
+/// The adapters of a model: one for each target layer, by the layer's name. The map never changes; the parameters do
+/// only under a trainer. Passing another set with a call is all that switching takes.
+///
+/// The set owns its parameters' memory; close it when no call uses it any more.
+public final class AdapterSet implements AutoCloseable {
+    private final AdapterConfig config;
+    private final Map<String, Adapter> adapters;
+    private final Map<String, LayerSite> sites;
+    private final Arena arena;
+
+    private AdapterSet(AdapterConfig config, Map<String, Adapter> adapters, Map<String, LayerSite> sites, Arena arena) {
+        this.config = config;
+        this.adapters = Collections.unmodifiableMap(adapters);
+        this.sites = Collections.unmodifiableMap(sites);
+        this.arena = arena;
+    }
+
+    /// A new adapter for each target layer, initialized.
+    ///
+    /// @param sites the host's linear layers
+    /// @throws VectuneException if a target is unknown or the configuration does not fit a layer; nothing is made then
+    public static AdapterSet create(AdapterConfig config, List<LayerSite> sites, Compute compute, long seed) {
+        return build(
+                config,
+                config.targeting().select(sites, true),
+                site -> StoredShapes.NONE,
+                (adapter, site) ->
+                        config.recipe().initialize(adapter, site, new Initialization(compute, seed)),
+                compute);
+    }
+
+    /// What gives an adapter its values.
+    @FunctionalInterface
+    public interface Filler {
+        /// Fills the parameters of the layer's adapter.
+        void fill(Adapter adapter, LayerSite site);
+    }
+
+    /// Adapters for these layers, filled by `filler` and then refreshed.
+    ///
+    /// @param shapes what a file holds for a layer
+    public static AdapterSet build(
+            AdapterConfig config,
+            List<LayerSite> targets,
+            Function<LayerSite, StoredShapes> shapes,
+            Filler filler,
+            Compute compute) {
+        Arena arena = Arena.ofShared();
+        try {
+            Map<String, Adapter> adapters = new LinkedHashMap<>();
+            Map<String, LayerSite> sites = new LinkedHashMap<>();
+            for (LayerSite site : targets) {
+                Adapter adapter = config.recipe().create(site, arena, shapes.apply(site));
+                filler.fill(adapter, site);
+                checkFinite(adapter, site);
+                adapter.refresh(compute, site.weight());
+                adapters.put(site.name(), adapter);
+                sites.put(site.name(), site);
+            }
+            return new AdapterSet(config, adapters, sites, arena);
+        } catch (RuntimeException e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    private static void checkFinite(Adapter adapter, LayerSite site) {
+        for (AdapterParameter parameter : adapter.parameters()) {
+            for (int row = 0; row < parameter.values().rows(); row++) {
+                for (int column = 0; column < parameter.values().columns(); column++) {
+                    float value = parameter.values().get(row, column);
+                    if (!Float.isFinite(value)) {
+                        throw new VectuneException(
+                                site.name()
+                                        + ": "
+                                        + parameter.name()
+                                        + ": expected finite values, found "
+                                        + value
+                                        + " at ["
+                                        + row
+                                        + ", "
+                                        + column
+                                        + "]; the adapter is broken, make or fetch it again");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The configuration.
+    public AdapterConfig config() {
+        return config;
+    }
+
+    /// The adapters by module name, in the host's order.
+    public Map<String, Adapter> adapters() {
+        return adapters;
+    }
+
+    /// The adapter of a module, or null if it has none.
+    public @Nullable Adapter adapter(String module) {
+        return adapters.get(module);
+    }
+
+    /// The layer of a module.
+    ///
+    /// @throws IllegalArgumentException if the module has no adapter
+    public LayerSite site(String module) {
+        LayerSite site = sites.get(module);
+        if (site == null) {
+            throw new IllegalArgumentException(
+                    module + ": expected a module with an adapter" + NearMatches.hint(module, sites.keySet()));
+        }
+        return site;
+    }
+
+    /// A parameter of a layer of the set.
+    ///
+    /// @param module the layer's name
+    /// @param gradientIndex its place among the trainable parameters of its adapter, or -1 if it is frozen
+    public record Entry(String module, AdapterParameter parameter, int gradientIndex) {
+        /// Module and parameter: unique in the set.
+        public String name() {
+            return module + "." + parameter.name();
+        }
+    }
+
+    /// All parameters in the host's order.
+    public List<Entry> parameters() {
+        List<Entry> entries = new ArrayList<>();
+        adapters.forEach(
+                (module, adapter) -> {
+                    int trainable = 0;
+                    for (AdapterParameter parameter : adapter.parameters()) {
+                        entries.add(new Entry(module, parameter, parameter.trainable() ? trainable++ : -1));
+                    }
+                });
+        return entries;
+    }
+
+    /// Number of trainable values.
+    public long trainableElements() {
+        return parameters().stream()
+                .filter(entry -> entry.parameter().trainable())
+                .mapToLong(entry -> (long) entry.parameter().values().rows() * entry.parameter().values().columns())
+                .sum();
+    }
+
+    /// Recomputes what depends on the parameters alone, after a change of them.
+    public void refresh(Compute compute) {
+        adapters.forEach((module, adapter) -> adapter.refresh(compute, site(module).weight()));
+    }
+
+    /// Frees the parameters.
+    @Override
+    public void close() {
+        arena.close();
+    }
+}

@@ -1,0 +1,325 @@
+package io.vectune.adapters.kind;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterCall;
+import io.vectune.adapters.AdapterKind;
+import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterParameter.Role;
+import io.vectune.adapters.AdapterRecipe;
+import io.vectune.adapters.ConfigFields;
+import io.vectune.adapters.Initialization;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.ProductMap;
+import io.vectune.adapters.StoredShapes;
+import io.vectune.adapters.kernel.DropoutMask;
+import io.vectune.adapters.kernel.LowRank;
+import io.vectune.adapters.kernel.RowKernels;
+import io.vectune.adapters.random.SplitMix;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.MatMul;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.weight.Weight;
+import java.lang.foreign.Arena;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// DoRA (Liu et al. 2024, arXiv 2402.09353): the direction of each row of W + sBA, and its magnitude m.
+///
+///     y = c ⊙ (x Wᵀ + s (x Aᵀ) Bᵀ) + b            c = m / n, n = row norms of W + sBA, taken as constants
+///
+/// | parameter | shape | start | file |
+/// |---|---|---|---|
+/// | loraA | (rank, inFeatures) | Kaiming-uniform | lora_A.weight |
+/// | loraB | (outFeatures, rank) | 0 | lora_B.weight |
+/// | magnitude | (outFeatures) | row norms of W + sBA, in f32 | lora_magnitude_vector |
+///
+/// Row norms take three terms in double and never form W + sBA or a dense W, so any weight format serves:
+///
+///     n_j^2 = |W_j|^2 + 2s sum_k B_jk (W Aᵀ)_jk + s^2 sum_k B_jk (B A Aᵀ)_jk
+///
+/// They depend on the parameters alone and are computed in [#refresh]. Forward saves h = x Aᵀ and p = x Wᵀ.
+///
+///     K = gYᵀ h   dB = s c ⊙ K   dm = (sum_t gY ⊙ p + s rowsum(K ⊙ B)) / n
+///     gH = s gY (c ⊙ B)   dA = gHᵀ x   gX = (gY ⊙ c) W + gH A
+///
+/// With dropout in training, as in PEFT: y = x Wᵀ + b + (c-1) ⊙ (x̃ Wᵀ) + c ⊙ s (x̃ Aᵀ) Bᵀ.
+///
+/// Identity at start: exact, as m and n are the same f32 numbers.
+/// Merge     c ⊙ rows(W + sBA), bias unchanged
+/// Deviation magnitudes are f32 also on a bf16 base, where PEFT rounds them and the start is off by up to 2^-8;
+///           rows of zeros give c = 0 instead of NaN
+/// Source    peft tuners/lora/dora.py, tuners/lora/variants.py
+public final class Dora implements ProductMap {
+    /// The registry entry.
+    public static final AdapterKind KIND =
+            new AdapterKind(
+                    "dora", "LORA", Map.of("use_dora", true), fields -> fields.isSet("use_dora"), Recipe::read);
+
+    // Smallest norm divided by: a zero row stays zero.
+    private static final double MIN_NORM = 1e-12;
+
+    private final LayerSite site;
+    private final int rank;
+    private final float scaling;
+    private final double dropout;
+    private final long stream;
+    private final Matrix loraA;
+    private final Matrix loraB;
+    private final Matrix magnitude;
+
+    // Derived from the parameters and the weight.
+    private final float[] norm;
+    private final float[] factor;
+    private final float[] factorMinusOne;
+    private final Matrix scaledB;
+
+    private Dora(LayerSite site, LoraConfig config, int rank, Arena arena) {
+        this.site = site;
+        this.rank = rank;
+        this.scaling = config.scalingOf(site, rank);
+        this.dropout = config.dropout();
+        this.stream = SplitMix.hash(site.name());
+        this.loraA = Matrix.allocate(arena, rank, inFeatures());
+        this.loraB = Matrix.allocate(arena, outFeatures(), rank);
+        this.magnitude = Matrix.allocate(arena, 1, outFeatures());
+        this.norm = new float[outFeatures()];
+        this.factor = new float[outFeatures()];
+        this.factorMinusOne = new float[outFeatures()];
+        this.scaledB = Matrix.allocate(arena, outFeatures(), rank);
+    }
+
+    @Override
+    public String kind() {
+        return "dora";
+    }
+
+    @Override
+    public int inFeatures() {
+        return site.weight().inFeatures();
+    }
+
+    @Override
+    public int outFeatures() {
+        return site.weight().outFeatures();
+    }
+
+    @Override
+    public List<AdapterParameter> parameters() {
+        return List.of(
+                AdapterParameter.matrix("loraA", "lora_A.weight", Role.INPUT_FACTOR, loraA),
+                AdapterParameter.matrix("loraB", "lora_B.weight", Role.OUTPUT_FACTOR, loraB),
+                AdapterParameter.vector("magnitude", "lora_magnitude_vector", Role.SCALE, magnitude));
+    }
+
+    @Override
+    public Form form() {
+        return Form.SCALES_AND_ADDS;
+    }
+
+    @Override
+    public void refresh(Compute compute, Weight weight) {
+        rowNorms(compute, weight);
+        for (int o = 0; o < factor.length; o++) {
+            factor[o] = magnitude.get(0, o) / norm[o];
+            factorMinusOne[o] = factor[o] - 1;
+            for (int k = 0; k < rank; k++) {
+                scaledB.set(o, k, factor[o] * loraB.get(o, k));
+            }
+        }
+    }
+
+    private void rowNorms(Compute compute, Weight weight) {
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        Matrix weightA = workspace.matrix(rank, outFeatures());
+        MatMul.multiply(compute, weight, loraA, weightA, false);
+        double[] gram = gram(loraA);
+        double[] squared = weight.norms().rowSquared();
+        double s = scaling;
+        for (int o = 0; o < norm.length; o++) {
+            double cross = 0;
+            double own = 0;
+            for (int k = 0; k < rank; k++) {
+                double b = loraB.get(o, k);
+                double row = 0;
+                for (int l = 0; l < rank; l++) {
+                    row += loraB.get(o, l) * gram[k * rank + l];
+                }
+                cross += b * weightA.get(k, o);
+                own += b * row;
+            }
+            double sum = squared[o] + 2 * s * cross + s * s * own;
+            norm[o] = (float) Math.max(MIN_NORM, Math.sqrt(Math.max(0, sum)));
+        }
+        workspace.release(mark);
+    }
+
+    // A Aᵀ in double.
+    private static double[] gram(Matrix a) {
+        int rank = a.rows();
+        float[] rows = a.toArray();
+        int columns = a.columns();
+        double[] gram = new double[rank * rank];
+        for (int k = 0; k < rank; k++) {
+            for (int l = 0; l <= k; l++) {
+                double sum = 0;
+                for (int i = 0; i < columns; i++) {
+                    sum += (double) rows[k * columns + i] * rows[l * columns + i];
+                }
+                gram[k * rank + l] = sum;
+                gram[l * rank + k] = sum;
+            }
+        }
+        return gram;
+    }
+
+    @Override
+    public long savedFloats(int tokens) {
+        return (long) tokens * (rank + outFeatures());
+    }
+
+    @Override
+    public void applyToProduct(AdapterCall call, Matrix y) {
+        Compute compute = call.compute();
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        int tokens = y.rows();
+        Matrix h = call.savedOrTemporary(0, tokens, rank);
+        if (drops(call)) {
+            Matrix masked = masked(call);
+            Matrix product = call.savedOrTemporary((long) tokens * rank, tokens, outFeatures());
+            MatMul.multiply(compute, call.weight(), masked, product, false);
+            RowKernels.addScaledColumns(compute, y, product, factorMinusOne);
+            LowRank.forward(compute, masked, loraA, scaledB, scaling, h, y);
+            RowKernels.addRow(compute, y, call.bias());
+        } else {
+            if (call.saved() != null) {
+                RowKernels.copy(compute, y, call.saved((long) tokens * rank, tokens, outFeatures()));
+            }
+            LowRank.forward(compute, call.x(), loraA, loraB, scaling, h, y);
+            RowKernels.scaleColumns(compute, y, factor, call.bias());
+        }
+        workspace.release(mark);
+    }
+
+    @Override
+    public void backwardProduct(
+            AdapterCall call,
+            Matrix gradOutput,
+            @Nullable Matrix gradProduct,
+            @Nullable Matrix gradInput,
+            List<Matrix> gradients) {
+        Compute compute = call.compute();
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        int tokens = gradOutput.rows();
+        Matrix h = call.saved(0, tokens, rank);
+        Matrix product = call.saved((long) tokens * rank, tokens, outFeatures());
+        Matrix x = drops(call) ? masked(call) : call.x();
+        Matrix gradH = workspace.matrix(tokens, rank);
+        LowRank.backward(
+                compute, x, loraA, scaledB, scaling, h, gradOutput, gradH, gradients.get(0), null, gradInput);
+
+        Matrix outer = workspace.matrix(outFeatures(), rank);
+        MatMul.tn(compute, 1, gradOutput, h, outer, false);
+        double[] dots = new double[outFeatures()];
+        RowKernels.columnDots(compute, gradOutput, product, dots);
+        Matrix gradB = gradients.get(1);
+        Matrix gradMagnitude = gradients.get(2);
+        for (int o = 0; o < factor.length; o++) {
+            double sum = 0;
+            for (int k = 0; k < rank; k++) {
+                float value = outer.get(o, k);
+                sum += (double) value * loraB.get(o, k);
+                gradB.set(o, k, gradB.get(o, k) + scaling * factor[o] * value);
+            }
+            gradMagnitude.set(0, o, (float) (gradMagnitude.get(0, o) + (dots[o] + scaling * sum) / norm[o]));
+        }
+        if (gradProduct != null) {
+            backwardProductGradient(call, gradOutput, gradProduct, gradInput);
+        }
+        workspace.release(mark);
+    }
+
+    private void backwardProductGradient(
+            AdapterCall call, Matrix gradOutput, Matrix gradProduct, @Nullable Matrix gradInput) {
+        Compute compute = call.compute();
+        if (!drops(call)) {
+            RowKernels.scaleColumnsInto(compute, gradOutput, factor, gradProduct);
+            return;
+        }
+        if (gradInput != null) {
+            RowKernels.scaleColumnsInto(compute, gradOutput, factorMinusOne, gradProduct);
+            MatMul.multiplyTransposed(compute, call.weight(), gradProduct, gradInput, true);
+            DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
+        }
+        RowKernels.copy(compute, gradOutput, gradProduct);
+    }
+
+    private boolean drops(AdapterCall call) {
+        return dropout > 0 && call.options().training();
+    }
+
+    private Matrix masked(AdapterCall call) {
+        Matrix masked = call.compute().workspace().matrix(call.x().rows(), inFeatures());
+        DropoutMask.apply(call.compute(), call.x(), dropout, call.options().dropoutSeed(), stream, masked);
+        return masked;
+    }
+
+    @Override
+    public void merge(Compute compute, Weight weight, Matrix merged) {
+        DenseCopy.of(weight, merged);
+        MatMul.nn(compute, scaling, loraB, loraA, merged, true);
+        for (int o = 0; o < factor.length; o++) {
+            for (int i = 0; i < inFeatures(); i++) {
+                merged.set(o, i, factor[o] * merged.get(o, i));
+            }
+        }
+    }
+
+    /// The configuration of a DoRA.
+    record Recipe(LoraConfig config) implements AdapterRecipe {
+        static Recipe read(ConfigFields fields) {
+            LoraConfig config = LoraConfig.read(fields);
+            if (config.loraBias()) {
+                throw fields.wrong("lora_bias", "false with use_dora", true);
+            }
+            if (config.start().isResidual()) {
+                throw fields.wrong("init_lora_weights", "a start that keeps the base with use_dora", config.start().field());
+            }
+            return new Recipe(config);
+        }
+
+        @Override
+        public String kind() {
+            return "dora";
+        }
+
+        @Override
+        public String peftType() {
+            return "LORA";
+        }
+
+        @Override
+        public Map<String, Object> fields() {
+            return config.fields(true);
+        }
+
+        @Override
+        public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
+            return new Dora(site, config, config.rankOf(site, shapes), arena);
+        }
+
+        @Override
+        public void initialize(Adapter adapter, LayerSite site, Initialization initialization) {
+            Dora dora = (Dora) adapter;
+            LoraFactors.start(config.start(), site, initialization, dora.scaling, dora.loraA, dora.loraB);
+            dora.rowNorms(initialization.compute(), site.weight());
+            for (int o = 0; o < dora.norm.length; o++) {
+                dora.magnitude.set(0, o, dora.norm[o]);
+            }
+        }
+    }
+}

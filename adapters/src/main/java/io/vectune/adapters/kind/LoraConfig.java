@@ -1,0 +1,86 @@
+package io.vectune.adapters.kind;
+
+import io.vectune.adapters.ConfigFields;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.StoredShapes;
+import io.vectune.adapters.target.ModulePatterns;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/// The fields of a PEFT LoRA configuration that decide what a layer computes.
+///
+/// @param rank r, 8 by default
+/// @param alpha lora_alpha, 8 by default
+/// @param rsLora scaling = alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023, arXiv 2312.03732)
+/// @param dropout probability of zeroing an input element of the low-rank path in training
+/// @param loraBias whether lora_B has a bias
+/// @param start how the factors start
+/// @param rankPattern, alphaPattern other values for modules that match; the first match counts
+record LoraConfig(
+        int rank,
+        double alpha,
+        boolean rsLora,
+        double dropout,
+        boolean loraBias,
+        LoraStart start,
+        Map<String, Double> rankPattern,
+        Map<String, Double> alphaPattern) {
+
+    static LoraConfig read(ConfigFields fields) {
+        int rank = fields.integer("r", 8);
+        if (rank < 1) {
+            throw fields.wrong("r", "a rank of at least 1", rank);
+        }
+        // They choose start values or how a file was made; what they led to is in the tensors and patterns.
+        fields.ignore("use_dora", "megatron_core", "qalora_group_size", "loftq_config", "eva_config", "corda_config");
+        fields.ignore("lora_ga_config");
+        LoraConfig config =
+                new LoraConfig(
+                        rank,
+                        fields.number("lora_alpha", 8),
+                        fields.flag("use_rslora", false),
+                        fields.probability("lora_dropout"),
+                        fields.flag("lora_bias", false),
+                        LoraStart.read(fields),
+                        fields.pattern("rank_pattern"),
+                        fields.pattern("alpha_pattern"));
+        if (config.loraBias && !config.start.isPlain()) {
+            throw fields.wrong("lora_bias", "false with init_lora_weights = " + config.start.field(), true);
+        }
+        return config;
+    }
+
+    Map<String, Object> fields(boolean dora) {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("r", rank);
+        fields.put("lora_alpha", whole(alpha));
+        fields.put("use_rslora", rsLora);
+        fields.put("use_dora", dora);
+        fields.put("lora_dropout", dropout);
+        fields.put("lora_bias", loraBias);
+        fields.put("init_lora_weights", start.field());
+        fields.put("fan_in_fan_out", false);
+        Map<String, Object> ranks = new LinkedHashMap<>();
+        rankPattern.forEach((pattern, value) -> ranks.put(pattern, whole(value)));
+        Map<String, Object> alphas = new LinkedHashMap<>();
+        alphaPattern.forEach((pattern, value) -> alphas.put(pattern, whole(value)));
+        fields.put("rank_pattern", ranks);
+        fields.put("alpha_pattern", alphas);
+        return fields;
+    }
+
+    private static Number whole(double value) {
+        return value == Math.rint(value) && Math.abs(value) < 1e9 ? (Number) (int) value : (Number) value;
+    }
+
+    /// The rank of a layer: what its tensors say, else the pattern, else r.
+    int rankOf(LayerSite site, StoredShapes shapes) {
+        int rankOfSite = (int) ModulePatterns.value(rankPattern, site.name(), rank);
+        return shapes.size("lora_A.weight", 0, rankOfSite);
+    }
+
+    float scalingOf(LayerSite site, int rankOfSite) {
+        double alphaOfSite = ModulePatterns.value(alphaPattern, site.name(), alpha);
+        return (float) (alphaOfSite / (rsLora ? Math.sqrt(rankOfSite) : rankOfSite));
+    }
+}
