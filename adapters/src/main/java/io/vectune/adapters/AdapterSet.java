@@ -18,15 +18,12 @@ import org.jspecify.annotations.Nullable;
 /// The set owns its parameters' memory; close it when no call uses it any more.
 public final class AdapterSet implements AutoCloseable {
     private final AdapterConfig config;
-    private final Map<String, Adapter> adapters;
-    private final Map<String, LayerSite> sites;
-    private final Arena arena;
+    private final Map<String, Adapter> adapters = new LinkedHashMap<>();
+    private final Map<String, LayerSite> sites = new LinkedHashMap<>();
+    private final Arena arena = Arena.ofShared();
 
-    private AdapterSet(AdapterConfig config, Map<String, Adapter> adapters, Map<String, LayerSite> sites, Arena arena) {
+    private AdapterSet(AdapterConfig config) {
         this.config = config;
-        this.adapters = Collections.unmodifiableMap(adapters);
-        this.sites = Collections.unmodifiableMap(sites);
-        this.arena = arena;
     }
 
     /// A new adapter for each target layer, initialized.
@@ -38,8 +35,7 @@ public final class AdapterSet implements AutoCloseable {
                 config,
                 config.targeting().select(sites, true),
                 site -> StoredShapes.NONE,
-                (adapter, site) ->
-                        config.recipe().initialize(adapter, site, new Initialization(compute, seed)),
+                (adapter, site) -> config.recipe().initialize(adapter, site, new Initialization(compute, seed)),
                 compute);
     }
 
@@ -59,21 +55,19 @@ public final class AdapterSet implements AutoCloseable {
             Function<LayerSite, StoredShapes> shapes,
             Filler filler,
             Compute compute) {
-        Arena arena = Arena.ofShared();
+        AdapterSet set = new AdapterSet(config);
         try {
-            Map<String, Adapter> adapters = new LinkedHashMap<>();
-            Map<String, LayerSite> sites = new LinkedHashMap<>();
             for (LayerSite site : targets) {
-                Adapter adapter = config.recipe().create(site, arena, shapes.apply(site));
+                Adapter adapter = config.recipe().create(site, set.arena, shapes.apply(site));
                 filler.fill(adapter, site);
                 checkFinite(adapter, site);
                 adapter.refresh(compute, site.weight());
-                adapters.put(site.name(), adapter);
-                sites.put(site.name(), site);
+                set.adapters.put(site.name(), adapter);
+                set.sites.put(site.name(), site);
             }
-            return new AdapterSet(config, adapters, sites, arena);
+            return set;
         } catch (RuntimeException e) {
-            arena.close();
+            set.close();
             throw e;
         }
     }
@@ -108,7 +102,7 @@ public final class AdapterSet implements AutoCloseable {
 
     /// The adapters by module name, in the host's order.
     public Map<String, Adapter> adapters() {
-        return adapters;
+        return Collections.unmodifiableMap(adapters);
     }
 
     /// The adapter of a module, or null if it has none.
@@ -142,13 +136,12 @@ public final class AdapterSet implements AutoCloseable {
     /// All parameters in the host's order.
     public List<Entry> parameters() {
         List<Entry> entries = new ArrayList<>();
-        adapters.forEach(
-                (module, adapter) -> {
-                    int trainable = 0;
-                    for (AdapterParameter parameter : adapter.parameters()) {
-                        entries.add(new Entry(module, parameter, parameter.trainable() ? trainable++ : -1));
-                    }
-                });
+        adapters.forEach((module, adapter) -> {
+            int trainable = 0;
+            for (AdapterParameter parameter : adapter.parameters()) {
+                entries.add(new Entry(module, parameter, parameter.trainable() ? trainable++ : -1));
+            }
+        });
         return entries;
     }
 

@@ -93,11 +93,7 @@ public final class PeftDirectory {
                 AdapterSet.build(
                         config,
                         targets,
-                        site ->
-                                key ->
-                                        source.find(prefix + site.name() + "." + key)
-                                                .map(Tensor::shape)
-                                                .orElse(null),
+                        site -> key -> source.find(prefix + site.name() + "." + key).map(Tensor::shape).orElse(null),
                         (adapter, site) -> {
                             for (AdapterParameter parameter : adapter.parameters()) {
                                 Stored stored = parameter.stored();
@@ -127,7 +123,8 @@ public final class PeftDirectory {
 
     // "FILE: 2 tensors are missing (a, b), 1 is unexpected (c; near matches: a)"
     private static String difference(String origin, List<String> missing, List<String> unexpected) {
-        StringBuilder text = new StringBuilder(origin).append(": the tensors do not fit the configuration and the model: ");
+        StringBuilder text =
+                new StringBuilder(origin).append(": the tensors do not fit the configuration and the model: ");
         if (!missing.isEmpty()) {
             text.append(missing.size()).append(" missing (").append(some(missing)).append(")");
         }

@@ -7,12 +7,12 @@ import org.jspecify.annotations.Nullable;
 
 /// The low-rank path that most kinds share: y += s (x Aᵀ) Bᵀ and its gradients.
 ///
-/// Shapes    x (tokens, inFeatures), A (rank, inFeatures), B (outFeatures, rank), h (tokens, rank)
-/// Cost      2 tokens rank (inFeatures + outFeatures) flop forward, twice that backward
+/// Shapes x (tokens, inFeatures), A (rank, inFeatures), B (outFeatures, rank), h (tokens, rank) Cost 2 tokens rank
+/// (inFeatures + outFeatures) flop forward, twice that backward
 public final class LowRank {
     private LowRank() {}
 
-    /// h = x Aᵀ;  y += s h Bᵀ.
+    /// h = x Aᵀ; y += s h Bᵀ.
     public static void forward(Compute compute, Matrix x, Matrix a, Matrix b, float s, Matrix h, Matrix y) {
         MatMul.nt(compute, 1, x, a, h, false);
         MatMul.nt(compute, s, h, b, y, true);

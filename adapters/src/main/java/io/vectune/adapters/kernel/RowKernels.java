@@ -11,8 +11,7 @@ import org.jspecify.annotations.Nullable;
 /// Rows go through worker scratch, where plain loops without reductions compile to vector code of any width with the
 /// same bits. Sums over tokens run in token order for each feature, in double: the result does not depend on threads.
 ///
-/// Cost      memory bound: each matrix is read or written once
-/// Memory    worker scratch slots 0 to 2
+/// Cost memory bound: each matrix is read or written once Memory worker scratch slots 0 to 2
 public final class RowKernels {
     // Features a unit of the column sums: 4 KB of partial sums in double stay in L1.
     private static final int COLUMN_BLOCK = 512;
@@ -258,8 +257,7 @@ public final class RowKernels {
     }
 
     private static void load(Matrix matrix, int row, int column, float[] buffer, int count) {
-        MemorySegment.copy(
-                matrix.segment(), Tensor.FLOAT, matrix.rowOffset(row) + 4L * column, buffer, 0, count);
+        MemorySegment.copy(matrix.segment(), Tensor.FLOAT, matrix.rowOffset(row) + 4L * column, buffer, 0, count);
     }
 
     private static void store(float[] buffer, Matrix matrix, int row, int count) {

@@ -54,8 +54,7 @@ import org.jspecify.annotations.Nullable;
 public final class Dora implements ProductMap {
     /// The registry entry.
     public static final AdapterKind KIND =
-            new AdapterKind(
-                    "dora", "LORA", Map.of("use_dora", true), fields -> fields.isSet("use_dora"), Recipe::read);
+            new AdapterKind("dora", "LORA", Map.of("use_dora", true), fields -> fields.isSet("use_dora"), Recipe::read);
 
     // Smallest norm divided by: a zero row stays zero.
     private static final double MIN_NORM = 1e-12;
@@ -219,8 +218,7 @@ public final class Dora implements ProductMap {
         Matrix product = call.saved((long) tokens * rank, tokens, outFeatures());
         Matrix x = drops(call) ? masked(call) : call.x();
         Matrix gradH = workspace.matrix(tokens, rank);
-        LowRank.backward(
-                compute, x, loraA, scaledB, scaling, h, gradOutput, gradH, gradients.get(0), null, gradInput);
+        LowRank.backward(compute, x, loraA, scaledB, scaling, h, gradOutput, gradH, gradients.get(0), null, gradInput);
 
         Matrix outer = workspace.matrix(outFeatures(), rank);
         MatMul.tn(compute, 1, gradOutput, h, outer, false);
@@ -287,7 +285,8 @@ public final class Dora implements ProductMap {
                 throw fields.wrong("lora_bias", "false with use_dora", true);
             }
             if (config.start().isResidual()) {
-                throw fields.wrong("init_lora_weights", "a start that keeps the base with use_dora", config.start().field());
+                throw fields.wrong(
+                        "init_lora_weights", "a start that keeps the base with use_dora", config.start().field());
             }
             return new Recipe(config);
         }

@@ -155,7 +155,17 @@ public final class Lora implements ProductMap {
         Matrix gradH = workspace.matrix(tokens, rank);
         Matrix gradB = trainB ? gradients.get(1) : null;
         LowRank.backward(
-                compute, dropped(call), loraA, loraB, scaling, h, gradOutput, gradH, gradients.get(0), gradB, gradInput);
+                compute,
+                dropped(call),
+                loraA,
+                loraB,
+                scaling,
+                h,
+                gradOutput,
+                gradH,
+                gradients.get(0),
+                gradB,
+                gradInput);
         if (gradInput != null && drops(call)) {
             DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
         }

@@ -20,8 +20,9 @@ final class LoraFactors {
                 randomB.fillKaiming(b);
             }
             case GAUSSIAN -> randomA.fillNormal(a, 0, 1.0 / a.rows());
-            default -> throw new IllegalArgumentException(
-                    site.name() + ": init_lora_weights = " + start.field() + " with scaling " + scaling);
+            default ->
+                    throw new IllegalArgumentException(
+                            site.name() + ": init_lora_weights = " + start.field() + " with scaling " + scaling);
         }
     }
 }

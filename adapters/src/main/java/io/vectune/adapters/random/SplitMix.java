@@ -85,8 +85,8 @@ public final class SplitMix {
         }
     }
 
-    /// Kaiming-uniform with a = sqrt(5) of a matrix (n, fanIn), as torch initializes linear layers:
-    /// U(-1/sqrt(fanIn), 1/sqrt(fanIn)).
+    /// Kaiming-uniform with a = sqrt(5) of a matrix (n, fanIn), as torch initializes linear layers: U(-1/sqrt(fanIn),
+    /// 1/sqrt(fanIn)).
     public void fillKaiming(Matrix matrix) {
         fillUniform(matrix, 1 / Math.sqrt(matrix.columns()));
     }

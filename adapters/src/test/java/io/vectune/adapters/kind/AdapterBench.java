@@ -14,9 +14,9 @@ import io.vectune.adapters.random.SplitMix;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.matmul.MatMul;
+import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
-import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.weight.DenseWeight;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
@@ -231,8 +231,17 @@ final class AdapterBench implements AutoCloseable {
         }
         if (!(error <= rtol * scale)) {
             throw new AssertionError(
-                    what + ": at " + at + " expected " + expected[at] + ", found " + found[at] + "; relative error "
-                            + error / scale + " exceeds " + rtol);
+                    what
+                            + ": at "
+                            + at
+                            + " expected "
+                            + expected[at]
+                            + ", found "
+                            + found[at]
+                            + "; relative error "
+                            + error / scale
+                            + " exceeds "
+                            + rtol);
         }
     }
 

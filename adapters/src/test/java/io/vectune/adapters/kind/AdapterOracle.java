@@ -12,6 +12,7 @@ interface AdapterOracle {
     double[] forward(Layer layer, Map<String, double[]> p, Map<String, double[]> constants, double[] x);
 
     /// The layer under test.
+    @SuppressWarnings("ArrayRecordComponent") // compared by nobody
     record Layer(int tokens, int in, int out, double[] weight, double[] bias) {
         /// x Wᵀ + b for any weight and bias of this shape.
         double[] linear(double[] x, double[] w, double[] b) {

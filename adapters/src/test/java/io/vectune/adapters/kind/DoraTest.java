@@ -82,8 +82,7 @@ class DoraTest {
                         }
                         double[] factor = factors(layer, p, constants, 4, 1);
                         double[] delta =
-                                AdapterOracle.multiply(
-                                        get(p, "loraB"), get(p, "loraA"), layer.out(), 4, layer.in());
+                                AdapterOracle.multiply(get(p, "loraB"), get(p, "loraA"), layer.out(), 4, layer.in());
                         double[] base = layer.linear(masked, layer.weight(), new double[0]);
                         double[] low = layer.linear(masked, delta, new double[0]);
                         double[] y = layer.base(x);

@@ -20,7 +20,9 @@ class LoraTest {
             double[] delta = AdapterOracle.multiply(get(p, "loraB"), get(p, "loraA"), layer.out(), rank, layer.in());
             double[] bias = layer.bias();
             if (p.containsKey("loraBias")) {
-                bias = AdapterOracle.plus(bias.length == 0 ? new double[layer.out()] : bias, get(p, "loraBias"), scaling);
+                bias =
+                        AdapterOracle.plus(
+                                bias.length == 0 ? new double[layer.out()] : bias, get(p, "loraBias"), scaling);
             }
             return layer.linear(x, AdapterOracle.plus(layer.weight(), delta, scaling), bias);
         };
@@ -74,8 +76,7 @@ class LoraTest {
                             masked[i] *= mask[i];
                         }
                         double[] delta =
-                                AdapterOracle.multiply(
-                                        get(p, "loraB"), get(p, "loraA"), layer.out(), 4, layer.in());
+                                AdapterOracle.multiply(get(p, "loraB"), get(p, "loraA"), layer.out(), 4, layer.in());
                         return AdapterOracle.plus(layer.base(x), layer.linear(masked, delta, new double[0]), 1);
                     };
             bench.check(adapter, options, dropped, RTOL);
@@ -104,9 +105,14 @@ class LoraTest {
                     bench.create(
                             "lora",
                             Map.of(
-                                    "r", 4, "lora_alpha", 8,
-                                    "rank_pattern", Map.of("layers\\.3\\.self_attn\\.q_proj", 2),
-                                    "alpha_pattern", Map.of("q_proj", 6)));
+                                    "r",
+                                    4,
+                                    "lora_alpha",
+                                    8,
+                                    "rank_pattern",
+                                    Map.of("layers\\.3\\.self_attn\\.q_proj", 2),
+                                    "alpha_pattern",
+                                    Map.of("q_proj", 6)));
             assertThat(((Lora) adapter).loraA().rows()).isEqualTo(2);
             assertThat(((Lora) adapter).scaling()).isEqualTo(3f);
         }
@@ -123,6 +129,6 @@ class LoraTest {
                 .hasMessageContaining("fan_in_fan_out");
         assertThatThrownBy(() -> AdapterConfig.of("lora", Map.of("init_lora_weights", "corda")))
                 .hasMessageContaining("init_lora_weights: expected");
-        assertThatThrownBy(() -> AdapterConfig.of("lroa", Map.of())).hasMessageContaining("near matches: lora");
+        assertThatThrownBy(() -> AdapterConfig.of("lor", Map.of())).hasMessageContaining("near matches: lora");
     }
 }
