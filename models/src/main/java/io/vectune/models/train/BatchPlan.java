@@ -1,0 +1,110 @@
+package io.vectune.models.train;
+
+import io.vectune.models.decoder.PassLimits;
+import io.vectune.models.decoder.SequenceBatch;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+
+/// Which rows each step sees: a pure function of the step, so that a resumed run goes on where it stopped.
+///
+/// Rows follow the file and wrap around; with shuffling each epoch has its own permutation, drawn from the seed.
+/// Not thread-safe.
+public final class BatchPlan {
+    private static final long EPOCH_STRIDE = 0x9E3779B97F4A7C15L;
+
+    private final List<TokenRow> rows;
+    private final int batchSize;
+    private final int accumulation;
+    private final boolean shuffle;
+    private final long seed;
+    private long permutedEpoch = -1;
+    private int[] permutation = {};
+
+    /// @param batchSize rows of one micro-batch
+    /// @param accumulation micro-batches of one step
+    /// @throws IllegalArgumentException if there is no row, or no row with a label
+    public BatchPlan(List<TokenRow> rows, int batchSize, int accumulation, boolean shuffle, long seed) {
+        if (batchSize < 1 || accumulation < 1) {
+            throw new IllegalArgumentException(
+                    "batch size and accumulation: expected at least 1, found " + batchSize + " and " + accumulation);
+        }
+        if (rows.stream().noneMatch(TokenRow::isLabelled)) {
+            throw new IllegalArgumentException(
+                    "training data: expected at least one row with a labelled token, found none in " + rows.size()
+                            + " rows");
+        }
+        this.rows = List.copyOf(rows);
+        this.batchSize = batchSize;
+        this.accumulation = accumulation;
+        this.shuffle = shuffle;
+        this.seed = seed;
+    }
+
+    /// The micro-batches of a step, 0 for the first one.
+    public List<SequenceBatch> step(long step) {
+        List<SequenceBatch> batches = new ArrayList<>();
+        long next = Math.multiplyExact(step, (long) batchSize * accumulation);
+        for (int micro = 0; micro < accumulation; micro++) {
+            List<int[]> ids = new ArrayList<>();
+            List<int[]> labels = new ArrayList<>();
+            for (int row = 0; row < batchSize; row++) {
+                TokenRow chosen = rows.get(index(next++));
+                ids.add(chosen.ids());
+                labels.add(chosen.labels());
+            }
+            batches.add(SequenceBatch.of(ids, labels));
+        }
+        return batches;
+    }
+
+    private int index(long drawn) {
+        int place = (int) (drawn % rows.size());
+        if (!shuffle) {
+            return place;
+        }
+        long epoch = drawn / rows.size();
+        if (epoch != permutedEpoch) {
+            permutation = permutation(epoch);
+            permutedEpoch = epoch;
+        }
+        return permutation[place];
+    }
+
+    /// Fisher-Yates.
+    private int[] permutation(long epoch) {
+        SplittableRandom random = new SplittableRandom(seed + EPOCH_STRIDE * (epoch + 1));
+        int[] order = new int[rows.size()];
+        Arrays.setAll(order, index -> index);
+        for (int last = order.length - 1; last > 0; last--) {
+            int other = random.nextInt(last + 1);
+            int swapped = order[last];
+            order[last] = order[other];
+            order[other] = swapped;
+        }
+        return order;
+    }
+
+    /// Rows of one step.
+    public int rowsPerStep() {
+        return Math.multiplyExact(batchSize, accumulation);
+    }
+
+    /// The largest micro-batch that can come.
+    public PassLimits limits() {
+        int[] lengths = rows.stream().mapToInt(row -> row.ids().length).sorted().toArray();
+        int longest = lengths[lengths.length - 1];
+        long tokens = 0;
+        for (int taken = 0; taken < batchSize; taken++) {
+            // A batch can hold a row twice where it wraps around; then the longest rows come again.
+            tokens += lengths[lengths.length - 1 - taken % lengths.length];
+        }
+        return new PassLimits(Math.toIntExact(tokens), longest);
+    }
+
+    /// Mean tokens of one step.
+    public double meanTokensPerStep() {
+        return rows.stream().mapToInt(row -> row.ids().length).average().orElse(0) * rowsPerStep();
+    }
+}

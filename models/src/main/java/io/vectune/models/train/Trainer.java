@@ -1,0 +1,179 @@
+package io.vectune.models.train;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterSet;
+import io.vectune.models.decoder.AdapterGradients;
+import io.vectune.models.decoder.DecoderModel;
+import io.vectune.models.decoder.DecoderPass;
+import io.vectune.models.decoder.SequenceBatch;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.tensor.Matrix;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/// Trains the adapters of a frozen model.
+///
+/// Changes the parameters of the set in place; nobody else may use the set meanwhile. For one thread at a time.
+public final class Trainer implements AutoCloseable {
+    private static final long STEP_STRIDE = 0x632BE59BD9B4E019L;
+
+    private final AdapterSet adapters;
+    private final Compute compute;
+    private final BatchPlan batches;
+    private final TrainerOptions options;
+    private final AdapterGradients gradients;
+    private final ParameterUpdates updates;
+    private final DecoderPass pass;
+    private int done;
+
+    /// @param adapters trained in place
+    /// @param compute of this trainer alone
+    public Trainer(
+            DecoderModel model, AdapterSet adapters, Compute compute, BatchPlan batches, TrainerOptions options) {
+        this.adapters = adapters;
+        this.compute = compute;
+        this.batches = batches;
+        this.options = options;
+        this.gradients = new AdapterGradients(adapters.adapters());
+        this.updates = new ParameterUpdates(adapters, gradients, options);
+        this.pass =
+                DecoderPass.forTraining(
+                        model, adapters.adapters(), compute, batches.limits(), options.gradientCheckpointing());
+    }
+
+    /// What a run will do and need. Allocates nothing.
+    public static TrainingPlan plan(
+            DecoderModel model, AdapterSet adapters, BatchPlan batches, TrainerOptions options) {
+        long trainable = 0;
+        long all = 0;
+        for (Adapter adapter : adapters.adapters().values()) {
+            for (AdapterParameter parameter : adapter.parameters()) {
+                long elements = (long) parameter.values().rows() * parameter.values().columns();
+                all += elements;
+                trainable += parameter.trainable() ? elements : 0;
+            }
+        }
+        int moments = ParameterUpdates.hasFirstMoment(options.optimizer()) ? 1 : 0;
+        moments += options.optimizer() instanceof OptimizerChoice.AdamW ? 1 : 0;
+        return new TrainingPlan(
+                adapters.adapters().size(),
+                trainable,
+                model.storageBytes(),
+                DecoderPass.trainingBytes(
+                        model, adapters.adapters(), batches.limits(), options.gradientCheckpointing()),
+                4 * (all + trainable * (1 + moments)),
+                batches.meanTokensPerStep(),
+                options.schedule().totalSteps());
+    }
+
+    /// Steps that are done.
+    public int stepsDone() {
+        return done;
+    }
+
+    /// One step: gradients of all its micro-batches, then one update.
+    ///
+    /// @throws VectuneException if no token of the step is labelled, or the loss is not finite
+    public StepRecord step() {
+        long start = System.nanoTime();
+        List<SequenceBatch> step = batches.step(done);
+        int labelled = step.stream().mapToInt(SequenceBatch::labelledTokens).sum();
+        int tokens = step.stream().mapToInt(SequenceBatch::tokens).sum();
+        if (labelled == 0) {
+            throw new VectuneException(
+                    "step " + (done + 1) + ": none of its " + step.size() * step.getFirst().rows()
+                            + " rows has a labelled token; use larger batches, or rows with answers");
+        }
+        gradients.zero();
+        double sum = 0;
+        for (int micro = 0; micro < step.size(); micro++) {
+            long seed = options.seed() + STEP_STRIDE * ((long) done * step.size() + micro + 1);
+            sum += pass.lossAndGradients(step.get(micro), 1.0 / labelled, seed, gradients);
+        }
+        double loss = sum / labelled;
+        for (Map.Entry<String, Adapter> entry : adapters.adapters().entrySet()) {
+            loss += entry.getValue().regularize(compute, 1, gradients.of(entry.getKey()));
+        }
+        if (!Double.isFinite(loss)) {
+            throw new VectuneException(
+                    "step " + (done + 1) + ": the loss is " + loss
+                            + "; lower the learning rate, or clip the gradients");
+        }
+        double rate = options.learningRate() * options.schedule().factor(done);
+        double norm = updates.update(compute, done);
+        adapters.refresh(compute);
+        done++;
+        return new StepRecord(done, loss, rate, norm, tokens, (System.nanoTime() - start) * 1e-9);
+    }
+
+    /// Goes on to the last step of the schedule.
+    public void run(TrainingListener listener) {
+        while (done < options.schedule().totalSteps()) {
+            listener.stepped(step());
+        }
+    }
+
+    /// Goes on to the last step of the schedule, with a checkpoint every so many steps.
+    ///
+    /// @param every steps between checkpoints; 0 for none
+    public void run(TrainingListener listener, Path checkpoint, int every) {
+        while (done < options.schedule().totalSteps()) {
+            listener.stepped(step());
+            if (every > 0 && done % every == 0) {
+                save(checkpoint);
+                listener.checkpointed(done);
+            }
+        }
+    }
+
+    /// Writes everything that [#resume] needs, atomically.
+    public void save(Path file) {
+        TrainingState.write(file, state(), done, fingerprint());
+    }
+
+    /// Goes back to a saved state; later steps have the same bits as without the interruption.
+    ///
+    /// @throws VectuneException if the file is of another run: other adapters, optimizer or options
+    public void resume(Path file) {
+        done = TrainingState.read(file, state(), fingerprint());
+        adapters.refresh(compute);
+    }
+
+    private Map<String, Matrix> state() {
+        Map<String, Matrix> state = new LinkedHashMap<>();
+        adapters.adapters()
+                .forEach(
+                        (module, adapter) -> {
+                            for (AdapterParameter parameter : adapter.parameters()) {
+                                state.put(module + "." + parameter.name(), parameter.values());
+                            }
+                        });
+        state.putAll(updates.state());
+        return state;
+    }
+
+    private String fingerprint() {
+        return options.optimizer()
+                + ", learning rate "
+                + options.learningRate()
+                + ", "
+                + options.schedule()
+                + ", clip "
+                + options.clip()
+                + ", rows a step "
+                + batches.rowsPerStep()
+                + ", seed "
+                + options.seed();
+    }
+
+    @Override
+    public void close() {
+        pass.close();
+        updates.close();
+        gradients.close();
+    }
+}
