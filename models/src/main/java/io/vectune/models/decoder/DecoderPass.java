@@ -221,6 +221,34 @@ public final class DecoderPass implements AutoCloseable {
         return activationBytes;
     }
 
+    /// Bytes that training needs beside the model and the optimizer: activations and temporaries. Allocates nothing.
+    public static long trainingBytes(
+            DecoderModel model, Map<String, Adapter> adapters, PassLimits limits, boolean checkpointing) {
+        DecoderConfig config = model.config();
+        List<DecoderBlock> blocks = new ArrayList<>();
+        for (DecoderLayer layer : model.layers()) {
+            blocks.add(new DecoderBlock(config, layer, adapters));
+        }
+        int lowest = lowestAdapted(blocks);
+        List<DecoderBlock> adapted = blocks.subList(lowest, blocks.size());
+        long saved = sum(mostSaved(adapted, limits.tokens()));
+        if (!checkpointing) {
+            saved += adapted.stream().mapToLong(block -> sum(block.savedFloats(limits.tokens()))).sum();
+        }
+        return activationBytes(config, limits, lowest, true, checkpointing)
+                + 4 * saved
+                + temporaryBytes(config, limits.tokens());
+    }
+
+    /// What backward of a layer takes from the workspace, or the loss if that is more.
+    private static long temporaryBytes(DecoderConfig config, int tokens) {
+        long mlp = 2L * config.intermediateSize() + 2L * config.hiddenSize();
+        long attention = 3L * config.querySize() + 2L * config.keyValueSize() + 2L * config.hiddenSize();
+        long layer = tokens * Math.max(mlp, attention);
+        long loss = CrossEntropy.sliceRows(config.vocabSize()) * (config.vocabSize() + 2L * config.hiddenSize());
+        return 4 * (2L * tokens * config.hiddenSize() + Math.max(layer, loss));
+    }
+
     private static long activationBytes(
             DecoderConfig config, PassLimits limits, int lowest, boolean gradients, boolean checkpointing) {
         int layers = config.numHiddenLayers();

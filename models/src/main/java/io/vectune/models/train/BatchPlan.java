@@ -9,8 +9,8 @@ import java.util.SplittableRandom;
 
 /// Which rows each step sees: a pure function of the step, so that a resumed run goes on where it stopped.
 ///
-/// Rows follow the file and wrap around; with shuffling each epoch has its own permutation, drawn from the seed.
-/// Not thread-safe.
+/// Rows follow the file and wrap around; with shuffling each epoch has its own permutation, drawn from the seed. Not
+/// thread-safe.
 public final class BatchPlan {
     private static final long EPOCH_STRIDE = 0x9E3779B97F4A7C15L;
 
@@ -32,7 +32,8 @@ public final class BatchPlan {
         }
         if (rows.stream().noneMatch(TokenRow::isLabelled)) {
             throw new IllegalArgumentException(
-                    "training data: expected at least one row with a labelled token, found none in " + rows.size()
+                    "training data: expected at least one row with a labelled token, found none in "
+                            + rows.size()
                             + " rows");
         }
         this.rows = List.copyOf(rows);

@@ -19,7 +19,9 @@ public record LearningRateSchedule(Shape shape, int warmupSteps, int totalSteps)
     public LearningRateSchedule {
         if (warmupSteps < 0 || totalSteps < 1) {
             throw new IllegalArgumentException(
-                    "schedule: expected warmup >= 0 and steps >= 1, found warmup=" + warmupSteps + ", steps="
+                    "schedule: expected warmup >= 0 and steps >= 1, found warmup="
+                            + warmupSteps
+                            + ", steps="
                             + totalSteps);
         }
     }

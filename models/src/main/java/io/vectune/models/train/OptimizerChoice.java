@@ -10,8 +10,14 @@ public sealed interface OptimizerChoice {
         public AdamW {
             if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1 && eps >= 0 && weightDecay >= 0)) {
                 throw new IllegalArgumentException(
-                        "adamw: expected betas in [0, 1), eps and weight decay of at least 0, found betas " + beta1
-                                + ", " + beta2 + ", eps " + eps + ", weight decay " + weightDecay);
+                        "adamw: expected betas in [0, 1), eps and weight decay of at least 0, found betas "
+                                + beta1
+                                + ", "
+                                + beta2
+                                + ", eps "
+                                + eps
+                                + ", weight decay "
+                                + weightDecay);
             }
         }
 
@@ -26,7 +32,9 @@ public sealed interface OptimizerChoice {
         public Sgd {
             if (!(momentum >= 0 && weightDecay >= 0)) {
                 throw new IllegalArgumentException(
-                        "sgd: expected momentum and weight decay of at least 0, found " + momentum + " and "
+                        "sgd: expected momentum and weight decay of at least 0, found "
+                                + momentum
+                                + " and "
                                 + weightDecay);
             }
         }

@@ -37,8 +37,7 @@ public final class StepLog implements TrainingListener, AutoCloseable {
                 }
             }
             AtomicFile.write(file, kept.toString());
-            return new StepLog(
-                    file, Files.newBufferedWriter(file, StandardCharsets.UTF_8, StandardOpenOption.APPEND));
+            return new StepLog(file, Files.newBufferedWriter(file, StandardCharsets.UTF_8, StandardOpenOption.APPEND));
         } catch (IOException unwritable) {
             throw new VectuneException(file + ": the log cannot be written: " + unwritable, unwritable);
         }

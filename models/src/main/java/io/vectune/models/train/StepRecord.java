@@ -8,8 +8,7 @@ package io.vectune.models.train;
 /// @param gradientNorm L2 norm of all gradients before clipping
 /// @param tokens that went through the model
 /// @param seconds that the step took
-public record StepRecord(
-        int step, double loss, double learningRate, double gradientNorm, int tokens, double seconds) {
+public record StepRecord(int step, double loss, double learningRate, double gradientNorm, int tokens, double seconds) {
     /// Tokens a second.
     public double tokensPerSecond() {
         return tokens / seconds;

@@ -85,7 +85,10 @@ public final class Trainer implements AutoCloseable {
         int tokens = step.stream().mapToInt(SequenceBatch::tokens).sum();
         if (labelled == 0) {
             throw new VectuneException(
-                    "step " + (done + 1) + ": none of its " + step.size() * step.getFirst().rows()
+                    "step "
+                            + (done + 1)
+                            + ": none of its "
+                            + step.size() * step.getFirst().rows()
                             + " rows has a labelled token; use larger batches, or rows with answers");
         }
         gradients.zero();
@@ -100,7 +103,10 @@ public final class Trainer implements AutoCloseable {
         }
         if (!Double.isFinite(loss)) {
             throw new VectuneException(
-                    "step " + (done + 1) + ": the loss is " + loss
+                    "step "
+                            + (done + 1)
+                            + ": the loss is "
+                            + loss
                             + "; lower the learning rate, or clip the gradients");
         }
         double rate = options.learningRate() * options.schedule().factor(done);
@@ -146,12 +152,11 @@ public final class Trainer implements AutoCloseable {
     private Map<String, Matrix> state() {
         Map<String, Matrix> state = new LinkedHashMap<>();
         adapters.adapters()
-                .forEach(
-                        (module, adapter) -> {
-                            for (AdapterParameter parameter : adapter.parameters()) {
-                                state.put(module + "." + parameter.name(), parameter.values());
-                            }
-                        });
+                .forEach((module, adapter) -> {
+                    for (AdapterParameter parameter : adapter.parameters()) {
+                        state.put(module + "." + parameter.name(), parameter.values());
+                    }
+                });
         state.putAll(updates.state());
         return state;
     }

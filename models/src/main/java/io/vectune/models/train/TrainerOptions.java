@@ -41,20 +41,31 @@ public record TrainerOptions(
     /// The same with another schedule.
     public TrainerOptions withSchedule(LearningRateSchedule newSchedule) {
         return new TrainerOptions(
-                learningRate, optimizer, newSchedule, clip, gradientCheckpointing, outputFactorRatio, decayScales,
+                learningRate,
+                optimizer,
+                newSchedule,
+                clip,
+                gradientCheckpointing,
+                outputFactorRatio,
+                decayScales,
                 seed);
     }
 
     /// The same with another clipping norm.
     public TrainerOptions withClip(double newClip) {
         return new TrainerOptions(
-                learningRate, optimizer, schedule, newClip, gradientCheckpointing, outputFactorRatio, decayScales,
+                learningRate,
+                optimizer,
+                schedule,
+                newClip,
+                gradientCheckpointing,
+                outputFactorRatio,
+                decayScales,
                 seed);
     }
 
     /// The same with gradient checkpointing or without.
     public TrainerOptions withGradientCheckpointing(boolean on) {
-        return new TrainerOptions(
-                learningRate, optimizer, schedule, clip, on, outputFactorRatio, decayScales, seed);
+        return new TrainerOptions(learningRate, optimizer, schedule, clip, on, outputFactorRatio, decayScales, seed);
     }
 }

@@ -48,13 +48,21 @@ final class TrainingState {
             }
             if (!found.equals(settings)) {
                 throw new VectuneException(
-                        file + ": the checkpoint is of a run with other settings: expected " + settings + ", found "
-                                + found + "; use the same options to resume");
+                        file
+                                + ": the checkpoint is of a run with other settings: expected "
+                                + settings
+                                + ", found "
+                                + found
+                                + "; use the same options to resume");
             }
             if (!source.names().equals(state.keySet())) {
                 throw new VectuneException(
-                        file + ": the checkpoint is of another adapter: expected " + state.size() + " tensors, found "
-                                + source.names().size() + "; use the same adapter options to resume");
+                        file
+                                + ": the checkpoint is of another adapter: expected "
+                                + state.size()
+                                + " tensors, found "
+                                + source.names().size()
+                                + "; use the same adapter options to resume");
             }
             for (Map.Entry<String, Matrix> entry : state.entrySet()) {
                 Tensor tensor = source.tensor(entry.getKey());
@@ -62,7 +70,12 @@ final class TrainingState {
                 long[] shape = {target.rows(), target.columns()};
                 if (tensor.dtype() != DType.F32 || !Arrays.equals(tensor.shape(), shape)) {
                     throw new FileFormatException(
-                            file + ": " + entry.getKey() + ": expected F32" + Arrays.toString(shape) + ", found "
+                            file
+                                    + ": "
+                                    + entry.getKey()
+                                    + ": expected F32"
+                                    + Arrays.toString(shape)
+                                    + ", found "
                                     + tensor);
                 }
                 target.copyFrom(tensor.asMatrix());

@@ -56,7 +56,7 @@ public final class CrossEntropy {
             Shapes.requireSame("gradHidden", gradHidden, hidden);
         }
         int labelled = countLabelled(labels, tokens, head.vocabSize());
-        int slice = Math.clamp(SLICE_ELEMENTS / head.vocabSize(), MIN_SLICE, MAX_SLICE);
+        int slice = sliceRows(head.vocabSize());
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         int capacity = Math.min(slice, labelled);
@@ -95,6 +95,11 @@ public final class CrossEntropy {
         }
         workspace.release(mark);
         return sum;
+    }
+
+    /// The most tokens whose logits are alive at the same time.
+    public static int sliceRows(int vocabSize) {
+        return Math.clamp(SLICE_ELEMENTS / vocabSize, MIN_SLICE, MAX_SLICE);
     }
 
     private static double slice(
