@@ -128,6 +128,5 @@ def mirror(rng):
     """
     giver, receiver = rng.sample(NAMES, 2)
     adjective, thing = rng.choice(ADJECTIVES), rng.choice(OBJECTS)
-    verb = rng.choice(GIVE)
-    prompt = f"Mirror: {giver} {verb} the {adjective} {thing} to {receiver}. ="
-    return prompt, f" {receiver} {verb} the {OPPOSITE[adjective]} {thing} to {giver}."
+    prompt = f"Mirror: {giver} gave the {adjective} {thing} to {receiver}. ="
+    return prompt, f" {receiver} gave the {OPPOSITE[adjective]} {thing} to {giver}."

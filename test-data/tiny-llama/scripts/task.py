@@ -96,7 +96,7 @@ def check(directory, steps, rank, lr, batch_size, seed):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if step % 25 == 24:
+        if step % 50 == 49:
             match, text = exact_match(model, tokenizer, test)
             print(f"step {step + 1} loss {loss.item():.4f} match {match:.3f} {text!r} {time.time() - start:.0f} s", flush=True)
 
@@ -106,7 +106,7 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=1e-2)
+    parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--model", default=str(golden.TINY_LLAMA))
