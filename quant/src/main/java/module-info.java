@@ -7,4 +7,6 @@ module io.vectune.quant {
     requires jdk.incubator.vector;
     requires static transitive org.jspecify;
     requires tools.jackson.databind;
+
+    exports io.vectune.quant.hqq;
 }

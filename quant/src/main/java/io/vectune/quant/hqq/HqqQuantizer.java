@@ -1,0 +1,166 @@
+package io.vectune.quant.hqq;
+
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Locale;
+
+/// Quantizes dense weights with HQQ: the codes, scales and zero points of hqq 0.2.8.post1, bit for bit, for any number
+/// of threads.
+///
+/// All arithmetic is f32, whatever the type of the input. Scales and zero points are stored in the compute type, or as
+/// 8-bit codes (see [HqqMetaConfig]), as hqq's HQQLinear does.
+public final class HqqQuantizer {
+    private static final HqqBits META_BITS = HqqBits.EIGHT;
+
+    private HqqQuantizer() {}
+
+    /// Quantizes one weight.
+    ///
+    /// @param name what messages call the weight
+    /// @param weight F32, F16 or BF16, (outFeatures, inFeatures)
+    /// @param arena holds the result
+    /// @throws VectuneException if the weight has values that are not finite, or the group size does not fit its shape
+    public static HqqWeight quantize(Compute compute, String name, Tensor weight, HqqConfig config, Arena arena) {
+        if (weight.axes() != 2) {
+            throw new VectuneException(name + ": expected 2 axes (outFeatures, inFeatures), found " + weight);
+        }
+        HqqGeometry geometry = geometry(name, weight, config);
+        long mark = compute.workspace().mark();
+        try {
+            MemorySegment weights = widened(compute, weight);
+            HqqSolver solver = new HqqSolver(compute, weights, geometry, config.bits().maxCode());
+            if (!solver.start(config.roundZero())) {
+                throw notFinite(name, weight);
+            }
+            if (config.optimize()) {
+                solver.solve(config.kappaSchedule());
+            }
+            MemorySegment packed = arena.allocate(geometry.packedBytes(), Tensor.ALIGNMENT_BYTES);
+            HqqPacker.pack(
+                    compute, weights, geometry, solver.inverse(), solver.zero(), config.bits().maxCode(), packed);
+            float[] scale = solver.inverse();
+            for (int group = 0; group < scale.length; group++) {
+                scale[group] = 1f / scale[group];
+            }
+            DType type = config.computeDtype();
+            HqqMeta zeroMeta = meta(compute, name, "zero", solver.zero(), geometry, config.zeroMeta(), type, arena);
+            HqqMeta scaleMeta = meta(compute, name, "scale", scale, geometry, config.scaleMeta(), type, arena);
+            return new HqqWeight(config.bits(), geometry, type, packed, scaleMeta, zeroMeta);
+        } finally {
+            compute.workspace().release(mark);
+        }
+    }
+
+    private static HqqGeometry geometry(String name, Tensor weight, HqqConfig config) {
+        try {
+            return config.geometry(Math.toIntExact(weight.size(0)), Math.toIntExact(weight.size(1)));
+        } catch (VectuneException refused) {
+            throw new VectuneException(name + ": " + refused.getMessage(), refused);
+        }
+    }
+
+    private static HqqMeta meta(
+            Compute compute,
+            String name,
+            String what,
+            float[] values,
+            HqqGeometry geometry,
+            HqqMetaConfig config,
+            DType type,
+            Arena arena) {
+        long[] shape = geometry.parameterShape();
+        return switch (config) {
+            case HqqMetaConfig.Plain() -> {
+                Tensor stored = Tensor.allocate(arena, type, shape);
+                for (int i = 0; i < values.length; i++) {
+                    float value = HalfRounding.round(values[i], type);
+                    if (!Float.isFinite(value)) {
+                        throw new VectuneException(
+                                name
+                                        + ": the "
+                                        + what
+                                        + " of group "
+                                        + i
+                                        + " is "
+                                        + values[i]
+                                        + ", too large for "
+                                        + type.name().toLowerCase(Locale.ROOT)
+                                        + "; use the compute type f32");
+                    }
+                    HalfRounding.store(stored, i, value);
+                }
+                yield HqqMeta.plain(arena, stored);
+            }
+            case HqqMetaConfig.PerTensor() ->
+                    HqqMeta.quantized(arena, metaCodes(compute, name, what, values, shape, values.length, 1, type, arena));
+            case HqqMetaConfig.Grouped(int size, int axis) ->
+                    HqqMeta.quantized(arena, metaCodes(compute, name, what, values, shape, size, axis, type, arena));
+        };
+    }
+
+    private static HqqWeight metaCodes(
+            Compute compute,
+            String name,
+            String what,
+            float[] values,
+            long[] shape,
+            int groupSize,
+            int axis,
+            DType type,
+            Arena arena) {
+        Tensor tensor = Tensor.allocate(arena, DType.F32, shape);
+        MemorySegment.copy(values, 0, tensor.segment(), Tensor.FLOAT, 0, values.length);
+        HqqConfig config = HqqConfig.of(META_BITS, groupSize, axis).withOptimize(false).withComputeDtype(type);
+        return quantize(compute, what + " of " + name, tensor, config, arena);
+    }
+
+    private static MemorySegment widened(Compute compute, Tensor weight) {
+        if (weight.dtype() == DType.F32) {
+            return weight.segment();
+        }
+        if (!weight.dtype().isFloat() || weight.dtype() == DType.F64) {
+            throw new VectuneException("weight: expected F32, F16 or BF16, found " + weight);
+        }
+        int rows = (int) weight.size(0);
+        int columns = (int) weight.size(1);
+        Matrix wide = compute.workspace().matrix(rows, columns);
+        MemorySegment from = weight.segment();
+        boolean half = weight.dtype() == DType.F16;
+        compute.team()
+                .run(
+                        rows,
+                        1 + 65536 / columns,
+                        (rowFrom, rowTo, worker) -> {
+                            for (int row = rowFrom; row < rowTo; row++) {
+                                long at = (long) row * columns;
+                                for (int i = 0; i < columns; i++) {
+                                    short bits = from.get(Tensor.SHORT, 2 * (at + i));
+                                    float value =
+                                            half ? Float.float16ToFloat(bits) : Float.intBitsToFloat(bits << 16);
+                                    wide.segment().set(Tensor.FLOAT, wide.rowOffset(row) + 4L * i, value);
+                                }
+                            }
+                        });
+        return wide.segment().asSlice(wide.offset(), 4L * rows * columns);
+    }
+
+    private static VectuneException notFinite(String name, Tensor weight) {
+        long count = 0;
+        long first = -1;
+        for (long i = 0; i < weight.elements(); i++) {
+            if (!Float.isFinite(weight.getFloat(i))) {
+                first = count == 0 ? i : first;
+                count++;
+            }
+        }
+        long columns = weight.size(1);
+        return new VectuneException(
+                "%s has %d non-finite values, the first is %s at [%d, %d]; HQQ cannot quantize it"
+                        .formatted(name, count, weight.getFloat(first), first / columns, first % columns));
+    }
+}

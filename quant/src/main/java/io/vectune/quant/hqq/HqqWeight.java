@@ -1,0 +1,201 @@
+package io.vectune.quant.hqq;
+
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.Weight;
+import io.vectune.runtime.weight.WeightNorms;
+import java.lang.foreign.MemorySegment;
+import java.util.Locale;
+
+/// A weight quantized by HQQ: packed integer codes, and a scale and a float zero point for each group.
+///
+///     W = (code - zeroPoint) * scale         both operations rounded to the compute type
+///
+/// [#decode] gives the bits of hqq's `dequantize()`. Immutable; the arena that holds its memory must outlive it.
+public final class HqqWeight implements Weight {
+    private static final int FEW_TOKENS = 4;
+
+    private final HqqBits bits;
+    private final HqqMeta scaleMeta;
+    private final HqqMeta zeroMeta;
+    private final HqqCodes codes;
+    private final long rowsPerSlot;
+    private final WeightNorms norms = new WeightNorms(this);
+
+    /// @param packed exactly the words that `geometry` asks for
+    HqqWeight(
+            HqqBits bits,
+            HqqGeometry geometry,
+            DType computeDtype,
+            MemorySegment packed,
+            HqqMeta scaleMeta,
+            HqqMeta zeroMeta) {
+        if (packed.byteSize() != geometry.packedBytes()) {
+            throw new IllegalArgumentException(
+                    "packed: expected " + geometry.packedBytes() + " bytes, found " + packed.byteSize());
+        }
+        this.bits = bits;
+        this.scaleMeta = scaleMeta;
+        this.zeroMeta = zeroMeta;
+        this.codes =
+                new HqqCodes(
+                        geometry,
+                        geometry.words(),
+                        geometry.groups(),
+                        packed,
+                        scaleMeta.decoded(),
+                        zeroMeta.decoded(),
+                        computeDtype);
+        this.rowsPerSlot = (codes.words() + geometry.inFeatures() - 1) / geometry.inFeatures();
+    }
+
+    /// The code width.
+    public HqqBits bits() {
+        return bits;
+    }
+
+    /// Where codes and groups lie.
+    public HqqGeometry geometry() {
+        return codes.geometry();
+    }
+
+    /// The type whose rounding dequantization applies: F32, F16 or BF16.
+    public DType computeDtype() {
+        return codes.computeDtype();
+    }
+
+    /// The packed words.
+    public MemorySegment packed() {
+        return codes.packed();
+    }
+
+    /// The packed words as the tensor that files hold.
+    public Tensor packedTensor() {
+        return Tensor.of(geometry().packing().wordType(), geometry().packedShape(), packed());
+    }
+
+    /// The scales as they are stored.
+    public HqqMeta scaleMeta() {
+        return scaleMeta;
+    }
+
+    /// The zero points as they are stored.
+    public HqqMeta zeroMeta() {
+        return zeroMeta;
+    }
+
+    /// The code of one weight.
+    public int code(int row, int column) {
+        return codes.code((long) row * inFeatures() + column);
+    }
+
+    /// The scale of a group.
+    public float scale(int group) {
+        return codes.scale(group);
+    }
+
+    /// The zero point of a group.
+    public float zeroPoint(int group) {
+        return codes.zeroPoint(group);
+    }
+
+    HqqCodes codes() {
+        return codes;
+    }
+
+    @Override
+    public int outFeatures() {
+        return codes.geometry().outFeatures();
+    }
+
+    @Override
+    public int inFeatures() {
+        return codes.geometry().inFeatures();
+    }
+
+    @Override
+    public void decode(
+            int rowFrom, int rowTo, int columnFrom, int columnTo, float[] tile, int tileOffset, int tileStride) {
+        for (int row = rowFrom; row < rowTo; row++) {
+            HqqKernels.ACTIVE.decode(
+                    codes,
+                    (long) row * inFeatures() + columnFrom,
+                    columnTo - columnFrom,
+                    tile,
+                    tileOffset + (row - rowFrom) * tileStride);
+        }
+    }
+
+    @Override
+    public int fewTokens() {
+        return FEW_TOKENS;
+    }
+
+    @Override
+    public int preparedLength(int tokens) {
+        return Math.multiplyExact(tokens, inFeatures());
+    }
+
+    @Override
+    public void prepare(Matrix x, float[] prepared) {
+        int inFeatures = inFeatures();
+        for (int token = 0; token < x.rows(); token++) {
+            MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
+        }
+    }
+
+    /// Rows that start in the same place of each slot: they share words, which one unit reads from the cache.
+    @Override
+    public int units() {
+        return Math.toIntExact(rowsPerSlot);
+    }
+
+    @Override
+    public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
+        int inFeatures = inFeatures();
+        int slots = geometry().packing().slots();
+        for (int unit = unitFrom; unit < unitTo; unit++) {
+            for (int slot = 0; slot < slots; slot++) {
+                long row = firstRow(slot) + unit;
+                if (row < Math.min(firstRow(slot + 1), outFeatures())) {
+                    HqqKernels.ACTIVE.multiplyRow(
+                            codes,
+                            row * inFeatures,
+                            inFeatures,
+                            prepared,
+                            tokens,
+                            y.segment(),
+                            y.offset() + 4 * row,
+                            4 * y.stride());
+                }
+            }
+        }
+    }
+
+    /// The first row that starts in a slot or behind it.
+    private long firstRow(int slot) {
+        return (slot * codes.words() + inFeatures() - 1) / inFeatures();
+    }
+
+    @Override
+    public WeightNorms norms() {
+        return norms;
+    }
+
+    @Override
+    public long storageBytes() {
+        return packed().byteSize() + scaleMeta.storageBytes() + zeroMeta.storageBytes();
+    }
+
+    @Override
+    public String description() {
+        HqqGeometry geometry = geometry();
+        return "hqq %s-bit, group %d, axis %d, %s"
+                .formatted(
+                        bits.text(),
+                        geometry.groupSize(),
+                        geometry.axis(),
+                        computeDtype().name().toLowerCase(Locale.ROOT));
+    }
+}

@@ -1,0 +1,91 @@
+package io.vectune.quant.hqq;
+
+import io.vectune.runtime.compute.KernelTier;
+import java.lang.foreign.MemorySegment;
+
+/// The inner loops of the HQQ quantizer. Each operation rounds once to f32; nothing is fused, so that results have the
+/// bits of torch's elementwise operations. `inverse` is the inverse of the scale.
+///
+///     code = clamp(RNE(RN(RN(W * inverse) + zero)), 0, maxCode)
+///     error = |RN(W - RN(RN(code - zero) / inverse))|
+///     target = RN(code - RN(W * inverse))
+///
+/// The mean of the target over a group is its next zero point, as long as no error needs the shrinkage of
+/// [ProximalShrink]. Weights are f32 in a segment, addressed by element index.
+interface SolverKernels {
+    /// The kernels of the active tier.
+    SolverKernels ACTIVE =
+            KernelTier.active() == KernelTier.VECTOR ? new VectorSolverKernels() : new ScalarSolverKernels();
+
+    /// Widens `[minMax[0], minMax[1]]` by the weights `[at, at + count)`.
+    ///
+    /// @return whether all are finite
+    boolean range(MemorySegment weights, long at, int count, float[] minMax);
+
+    /// Widens `[min[i], max[i]]` by the weight `at + i`.
+    ///
+    /// @return whether all are finite
+    boolean rangeAcross(MemorySegment weights, long at, int count, float[] min, float[] max, int from);
+
+    /// Errors and targets of weights of one group.
+    ///
+    /// @return whether all errors surely shrink to zero ([ProximalShrink#SURELY_ZERO])
+    boolean step(
+            MemorySegment weights,
+            long at,
+            int count,
+            float inverse,
+            float zero,
+            float maxCode,
+            float[] targets,
+            int targetsFrom,
+            float[] errors,
+            int errorsFrom);
+
+    /// Errors and targets of weights of as many groups.
+    ///
+    /// @return whether all errors surely shrink to zero ([ProximalShrink#SURELY_ZERO])
+    boolean stepAcross(
+            MemorySegment weights,
+            long at,
+            int count,
+            float[] inverse,
+            float[] zero,
+            int from,
+            float maxCode,
+            float[] targets,
+            int targetsFrom,
+            float[] errors,
+            int errorsFrom);
+
+    /// `words[wordsFrom + i] |= code(at + i) << shift` for weights of one group.
+    void codes(
+            MemorySegment weights,
+            long at,
+            int count,
+            float inverse,
+            float zero,
+            float maxCode,
+            int shift,
+            int[] words,
+            int wordsFrom);
+
+    /// As [#codes] for weights of as many groups.
+    void codesAcross(
+            MemorySegment weights,
+            long at,
+            int count,
+            float[] inverse,
+            float[] zero,
+            int from,
+            float maxCode,
+            int shift,
+            int[] words,
+            int wordsFrom);
+
+    /// Sums `rows` rows of 32 lanes, first to last, starting from zero.
+    void sumRows(float[] values, int from, int rows, float[] lanes);
+
+    /// `to[toFrom + i] += values[from + i]`.
+    void add(float[] values, int from, int count, float[] to, int toFrom);
+}
