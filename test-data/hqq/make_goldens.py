@@ -149,7 +149,9 @@ def main():
     torch.set_grad_enabled(False)
     results = [answer(c) for c in cases()]
     assert len({c["name"] for c in results}) == len(results)
-    golden.write_json(HERE / "quantizer.json", {"cases": results}, "test-data/hqq/make_goldens.py", ["hqq", "numpy"])
+    base = inputs(1, 65536 + 17, 3, 1.0, "none").abs() + 1e-3
+    powers = {"count": base.numel(), "seed": 3, "sigma": 1.0, "input": sha256(base), "powers": sha256(base.pow(0.7 - 1))}
+    golden.write_json(HERE / "quantizer.json", {"powers": powers, "cases": results}, "test-data/hqq/make_goldens.py", ["hqq", "numpy"])
     print(len(results), "cases")
 
 

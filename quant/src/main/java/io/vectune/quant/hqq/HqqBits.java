@@ -4,7 +4,8 @@ import io.vectune.runtime.VectuneException;
 import java.util.Arrays;
 import java.util.stream.Collectors;
 
-/// The code widths of HQQ. 6 and 5 bits take a byte a code, 1.58 bits (three levels) two bits a code, as hqq packs them.
+/// The code widths of HQQ. 6 and 5 bits take a byte a code, 1.58 bits (three levels) two bits a code, as hqq packs
+/// them.
 public enum HqqBits {
     EIGHT("8", 255, HqqPacking.U8_8),
     SIX("6", 63, HqqPacking.U8_8),

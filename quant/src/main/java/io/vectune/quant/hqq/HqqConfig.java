@@ -7,12 +7,13 @@ import io.vectune.runtime.tensor.DType;
 ///
 /// @param bits code width
 /// @param groupSize weights that share a scale and a zero point; [#CHANNEL] for one group an output row (axis 1) or one
-///     group an input column (axis 0)
+///   group an input column (axis 0)
 /// @param axis 1: groups along inFeatures; 0: groups along outFeatures
 /// @param optimize whether the half-quadratic solver refines the zero points
 /// @param roundZero whether the zero point the solver starts from is rounded; hqq does so for 4 bits
 /// @param kappaSchedule whether the solver's beta grows by 1.01 a step, as in hqq up to 0.2.6; constant since 0.2.7
-/// @param computeDtype type of the stored scales and zero points and of the arithmetic of dequantization: F32, F16 or BF16
+/// @param computeDtype type of the stored scales and zero points and of the arithmetic of dequantization: F32, F16 or
+///   BF16
 /// @param scaleMeta how the scales are stored
 /// @param zeroMeta how the zero points are stored
 /// @param viewAsFloat whether files show the packed words as floats of the compute type

@@ -11,8 +11,7 @@ import java.lang.foreign.MemorySegment;
 /// row-major order and stay within one row of the weight for products; checks are the caller's.
 interface HqqKernels {
     /// The kernels of the active tier.
-    HqqKernels ACTIVE =
-            KernelTier.active() == KernelTier.VECTOR ? new HqqVectorKernels() : new HqqScalarKernels();
+    HqqKernels ACTIVE = KernelTier.active() == KernelTier.VECTOR ? new HqqVectorKernels() : new HqqScalarKernels();
 
     /// Writes W[flat, flat + count) to `to[at, at + count)`.
     void decode(HqqCodes codes, long flat, int count, float[] to, int at);
@@ -25,5 +24,12 @@ interface HqqKernels {
     ///
     /// @param y written at byte `yOffset + token * yTokenBytes`
     void multiplyRow(
-            HqqCodes codes, long flat, int count, float[] x, int tokens, MemorySegment y, long yOffset, long yTokenBytes);
+            HqqCodes codes,
+            long flat,
+            int count,
+            float[] x,
+            int tokens,
+            MemorySegment y,
+            long yOffset,
+            long yTokenBytes);
 }

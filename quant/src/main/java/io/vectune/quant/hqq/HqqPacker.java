@@ -66,12 +66,10 @@ final class HqqPacker {
             int run;
             if (geometry.axis() == 1) {
                 run = (int) Math.min(count - done, (group + 1L) * groupSize - at);
-                SolverKernels.ACTIVE.codes(
-                        weights, at, run, inverse[group], zero[group], maxCode, shift, chunk, done);
+                SolverKernels.ACTIVE.codes(weights, at, run, inverse[group], zero[group], maxCode, shift, chunk, done);
             } else {
                 run = Math.min(count - done, geometry.groups() - group);
-                SolverKernels.ACTIVE.codesAcross(
-                        weights, at, run, inverse, zero, group, maxCode, shift, chunk, done);
+                SolverKernels.ACTIVE.codesAcross(weights, at, run, inverse, zero, group, maxCode, shift, chunk, done);
             }
             done += run;
         }

@@ -7,8 +7,8 @@ import java.util.Optional;
 /// block k goes to slot k, counted from the most significant bits.
 ///
 /// In row-major order, with P words in all, the element of flat index f lies in word `f % P`, slot `f / P`, so that
-/// every slot holds one contiguous run of elements. `3bit_32` appends zero rows until the rows divide by 10.
-/// Source: hqq/core/bitpack.py, 0.2.8.post1.
+/// every slot holds one contiguous run of elements. `3bit_32` appends zero rows until the rows divide by 10. Source:
+/// hqq/core/bitpack.py, 0.2.8.post1.
 public enum HqqPacking {
     U8_8("8bit_u8", 1, 8),
     U8_4("4bit_u8", 2, 4),

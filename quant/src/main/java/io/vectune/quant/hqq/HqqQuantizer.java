@@ -97,7 +97,8 @@ public final class HqqQuantizer {
                 yield HqqMeta.plain(arena, stored);
             }
             case HqqMetaConfig.PerTensor() ->
-                    HqqMeta.quantized(arena, metaCodes(compute, name, what, values, shape, values.length, 1, type, arena));
+                    HqqMeta.quantized(
+                            arena, metaCodes(compute, name, what, values, shape, values.length, 1, type, arena));
             case HqqMetaConfig.Grouped(int size, int axis) ->
                     HqqMeta.quantized(arena, metaCodes(compute, name, what, values, shape, size, axis, type, arena));
         };
@@ -140,8 +141,7 @@ public final class HqqQuantizer {
                                 long at = (long) row * columns;
                                 for (int i = 0; i < columns; i++) {
                                     short bits = from.get(Tensor.SHORT, 2 * (at + i));
-                                    float value =
-                                            half ? Float.float16ToFloat(bits) : Float.intBitsToFloat(bits << 16);
+                                    float value = half ? Float.float16ToFloat(bits) : Float.intBitsToFloat(bits << 16);
                                     wide.segment().set(Tensor.FLOAT, wide.rowOffset(row) + 4L * i, value);
                                 }
                             }

@@ -231,7 +231,16 @@ final class HqqVectorKernels implements HqqKernels {
             int mask = packing.mask();
             for (; token <= tokens - 4; token += 4) {
                 rowTimesFour(
-                        codes, word, shift, mask, group, count, x, token * count, y, yOffset + token * yTokenBytes,
+                        codes,
+                        word,
+                        shift,
+                        mask,
+                        group,
+                        count,
+                        x,
+                        token * count,
+                        y,
+                        yOffset + token * yTokenBytes,
                         yTokenBytes);
             }
             for (; token < tokens; token++) {
@@ -248,8 +257,8 @@ final class HqqVectorKernels implements HqqKernels {
         }
     }
 
-    /// Axis 1, bytes, F32, whole groups of whole vectors in one slot: sum over groups of
-    /// scale * sum_i (code_i - zeroPoint) x_i.
+    /// Axis 1, bytes, F32, whole groups of whole vectors in one slot: sum over groups of scale * sum_i (code_i -
+    /// zeroPoint) x_i.
     private static float rowTimesOne(
             HqqCodes codes, long word, int shift, int mask, int group, int count, float[] x, int xFrom) {
         MemorySegment packed = codes.packed();

@@ -20,7 +20,7 @@ final class ProximalShrink {
         if (magnitude <= SURELY_ZERO) {
             return 0f;
         }
-        float power = tail ? (float) Math.pow(magnitude, 0.7 - 1) : (float) Math.pow(magnitude, -0.3f);
+        float power = tail ? (float) Math.pow(magnitude, 0.7 - 1) : FloatPower.power(magnitude, -0.3f);
         float shrunk = Math.max(magnitude - inverseBeta * power, 0f);
         return shrunk * Math.signum(error);
     }

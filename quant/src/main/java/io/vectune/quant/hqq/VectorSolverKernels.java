@@ -35,7 +35,7 @@ final class VectorSolverKernels implements SolverKernels {
         }
         minMax[0] = min.reduceLanes(VectorOperators.MIN);
         minMax[1] = max.reduceLanes(VectorOperators.MAX);
-        return scalar.range(weights, at + i, count - i, minMax) & finite.allTrue();
+        return scalar.range(weights, at + i, count - i, minMax) && finite.allTrue();
     }
 
     @Override
@@ -48,7 +48,7 @@ final class VectorSolverKernels implements SolverKernels {
             FloatVector.fromArray(F32, max, from + i).max(weight).intoArray(max, from + i);
             finite = finite.and(weight.abs().lt(Float.POSITIVE_INFINITY));
         }
-        return scalar.rangeAcross(weights, at + i, count - i, min, max, from + i) & finite.allTrue();
+        return scalar.rangeAcross(weights, at + i, count - i, min, max, from + i) && finite.allTrue();
     }
 
     @Override
@@ -76,18 +76,18 @@ final class VectorSolverKernels implements SolverKernels {
             code.sub(scaled).intoArray(targets, targetsFrom + i);
             large = large.or(error.compare(VectorOperators.GT, ProximalShrink.SURELY_ZERO));
         }
-        return                    scalar.step(
-                            weights,
-                            at + i,
-                            count - i,
-                            inverse,
-                            zero,
-                            maxCode,
-                            targets,
-                            targetsFrom + i,
-                            errors,
-                            errorsFrom + i)
- & !large.anyTrue();
+        return scalar.step(
+                        weights,
+                        at + i,
+                        count - i,
+                        inverse,
+                        zero,
+                        maxCode,
+                        targets,
+                        targetsFrom + i,
+                        errors,
+                        errorsFrom + i)
+                && !large.anyTrue();
     }
 
     @Override
@@ -116,19 +116,19 @@ final class VectorSolverKernels implements SolverKernels {
             code.sub(scaled).intoArray(targets, targetsFrom + i);
             large = large.or(error.compare(VectorOperators.GT, ProximalShrink.SURELY_ZERO));
         }
-        return                    scalar.stepAcross(
-                            weights,
-                            at + i,
-                            count - i,
-                            inverse,
-                            zero,
-                            from + i,
-                            maxCode,
-                            targets,
-                            targetsFrom + i,
-                            errors,
-                            errorsFrom + i)
- & !large.anyTrue();
+        return scalar.stepAcross(
+                        weights,
+                        at + i,
+                        count - i,
+                        inverse,
+                        zero,
+                        from + i,
+                        maxCode,
+                        targets,
+                        targetsFrom + i,
+                        errors,
+                        errorsFrom + i)
+                && !large.anyTrue();
     }
 
     @Override
@@ -171,8 +171,7 @@ final class VectorSolverKernels implements SolverKernels {
             FloatVector code = code(scaled.add(FloatVector.fromArray(F32, zero, from + i)), maxCode);
             insert(code, shift, words, wordsFrom + i);
         }
-        scalar.codesAcross(
-                weights, at + i, count - i, inverse, zero, from + i, maxCode, shift, words, wordsFrom + i);
+        scalar.codesAcross(weights, at + i, count - i, inverse, zero, from + i, maxCode, shift, words, wordsFrom + i);
     }
 
     private static void insert(FloatVector code, int shift, int[] words, int at) {
