@@ -7,6 +7,7 @@ AdamW steps, the parameters after one SGD step from the same start, gradients, a
 attention, no dropout.
 """
 
+import json
 import pathlib
 import random
 import shutil
@@ -107,6 +108,9 @@ def make_adapter(name, seed):
     model.peft_config["default"].base_model_name_or_path = directory.rpartition("/")[2]
     model.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
+    config = json.loads((out / "adapter_config.json").read_text())
+    config["target_modules"].sort()  # peft keeps a set: its order changes from run to run
+    (out / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n")
     (out / "adapter_model.safetensors").chmod(0o644)
     saved = get_peft_model_state_dict(model)
     assert set(saved) == set(trainable(model)), set(saved) ^ set(trainable(model))
