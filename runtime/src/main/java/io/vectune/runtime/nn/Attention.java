@@ -212,7 +212,14 @@ public final class Attention {
                             }
                         });
         for (int part = 1; part < parts; part++) {
-            Elementwise.add(compute, partial.rows((part - 1) * tokens, part * tokens), gradQ);
+            int skipped = boundary(part, parts, sequenceLength);
+            for (int sequence = 0; sequence < tokens; sequence += sequenceLength) {
+                int from = (part - 1) * tokens + sequence;
+                Elementwise.add(
+                        compute,
+                        partial.rows(from + skipped, from + sequenceLength),
+                        gradQ.rows(sequence + skipped, sequence + sequenceLength));
+            }
         }
         workspace.release(mark);
     }

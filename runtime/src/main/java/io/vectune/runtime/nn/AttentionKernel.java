@@ -1,6 +1,7 @@
 package io.vectune.runtime.nn;
 
 import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 import org.jspecify.annotations.Nullable;
 
@@ -34,7 +35,7 @@ interface AttentionKernel {
     void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, int rowFrom, int rowTo);
 
     /// The part of the keys `[keyFrom, keyTo)` of one sequence and key and value head in backward: overwrites their
-    /// gradK and gradV, and the columns of their query heads in the sequence's rows of gradQ.
+    /// gradK and gradV, and the columns of their query heads in the sequence's rows of gradQ from keyFrom on.
     ///
     /// @param along (tokens, heads), inner products of gradOut and out
     /// @param row row of all matrices but gradQ where the sequence starts
@@ -61,6 +62,6 @@ interface AttentionKernel {
 
     /// The kernel of the active tier.
     static AttentionKernel active() {
-        return new AttentionScalar();
+        return KernelTier.active() == KernelTier.SCALAR ? new AttentionScalar() : new AttentionVector();
     }
 }

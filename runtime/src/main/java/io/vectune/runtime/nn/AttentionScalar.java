@@ -106,7 +106,7 @@ final class AttentionScalar implements AttentionKernel {
         int firstHead = keyValueHead * shape.group();
         for (int head = firstHead; head < firstHead + shape.group(); head++) {
             long column = 4L * head * dim;
-            for (int i = 0; i < sequenceLength; i++) {
+            for (int i = keyFrom; i < sequenceLength; i++) {
                 long qAt = q.rowOffset(row + i) + column;
                 long gAt = gradOut.rowOffset(row + i) + column;
                 long gradQAt = gradQ.rowOffset(gradQRow + i) + column;

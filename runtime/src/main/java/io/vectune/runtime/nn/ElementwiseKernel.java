@@ -1,5 +1,6 @@
 package io.vectune.runtime.nn;
 
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 
 /// One thread's part of [Elementwise].
@@ -21,6 +22,6 @@ interface ElementwiseKernel {
 
     /// The kernel of the active tier.
     static ElementwiseKernel active() {
-        return new ElementwiseScalar();
+        return KernelTier.active() == KernelTier.SCALAR ? new ElementwiseScalar() : new ElementwiseVector();
     }
 }

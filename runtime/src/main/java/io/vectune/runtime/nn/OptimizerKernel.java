@@ -1,12 +1,13 @@
 package io.vectune.runtime.nn;
 
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 import org.jspecify.annotations.Nullable;
 
 /// One thread's part of [AdamW] and [Sgd].
 interface OptimizerKernel {
     /// The kernel of the active tier.
-    OptimizerKernel ACTIVE = new OptimizerScalar();
+    OptimizerKernel ACTIVE = KernelTier.active() == KernelTier.SCALAR ? new OptimizerScalar() : new OptimizerVector();
 
     /// Rows `[rowFrom, rowTo)` of an AdamW step.
     void adamW(

@@ -1,5 +1,6 @@
 package io.vectune.runtime.nn;
 
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 import org.jspecify.annotations.Nullable;
 
@@ -24,6 +25,6 @@ interface RmsNormKernel {
 
     /// The kernel of the active tier.
     static RmsNormKernel active() {
-        return new RmsNormScalar();
+        return KernelTier.active() == KernelTier.SCALAR ? new RmsNormScalar() : new RmsNormVector();
     }
 }

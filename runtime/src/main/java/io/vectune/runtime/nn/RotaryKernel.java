@@ -1,5 +1,6 @@
 package io.vectune.runtime.nn;
 
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 
 /// One thread's part of [RotaryTable].
@@ -20,6 +21,6 @@ interface RotaryKernel {
 
     /// The kernel of the active tier.
     static RotaryKernel active() {
-        return new RotaryScalar();
+        return KernelTier.active() == KernelTier.SCALAR ? new RotaryScalar() : new RotaryVector();
     }
 }

@@ -1,5 +1,6 @@
 package io.vectune.runtime.nn;
 
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 
 /// One row of [Softmax] and [CrossEntropy].
@@ -12,6 +13,6 @@ interface SoftmaxKernel {
 
     /// The kernel of the active tier.
     static SoftmaxKernel active() {
-        return new SoftmaxScalar();
+        return KernelTier.active() == KernelTier.SCALAR ? new SoftmaxScalar() : new SoftmaxVector();
     }
 }

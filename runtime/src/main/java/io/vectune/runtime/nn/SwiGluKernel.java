@@ -1,5 +1,6 @@
 package io.vectune.runtime.nn;
 
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 
 /// One thread's part of [SwiGlu].
@@ -12,6 +13,6 @@ interface SwiGluKernel {
 
     /// The kernel of the active tier.
     static SwiGluKernel active() {
-        return new SwiGluScalar();
+        return KernelTier.active() == KernelTier.SCALAR ? new SwiGluScalar() : new SwiGluVector();
     }
 }

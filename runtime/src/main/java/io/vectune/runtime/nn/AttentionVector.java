@@ -1,0 +1,382 @@
+package io.vectune.runtime.nn;
+
+import static io.vectune.runtime.nn.TileProduct.TILE;
+import static io.vectune.runtime.tensor.Tensor.FLOAT;
+
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.tensor.Matrix;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+import org.jspecify.annotations.Nullable;
+
+/// [Attention] in tiles of [TileProduct#TILE] keys by as many rows, held in scratch; forward with online softmax.
+final class AttentionVector implements AttentionKernel {
+    /// Keys before row 0 when there is no diagonal: every row sees all keys.
+    private static final int NO_DIAGONAL = Integer.MAX_VALUE / 2;
+
+    @Override
+    public void forward(
+            Compute compute,
+            int worker,
+            AttentionShape shape,
+            Matrix q,
+            int queryRow,
+            Matrix k,
+            Matrix v,
+            int keyRow,
+            int keyCount,
+            int keysBefore,
+            Matrix out,
+            @Nullable Matrix logSumExp,
+            int keyValueHead,
+            int rowFrom,
+            int rowTo) {
+        int dim = shape.headDim();
+        int group = shape.group();
+        int column = keyValueHead * group * dim;
+        int visible = Math.min(keyCount, keysBefore + rowTo);
+        if (rowTo - rowFrom == 1 && group <= TILE && logSumExp == null) {
+            // One new token: the heads of the group, which see the same keys, are the rows of one tile.
+            forwardTile(
+                    compute,
+                    worker,
+                    1,
+                    true,
+                    dim,
+                    shape.scale(),
+                    q,
+                    queryRow + rowFrom,
+                    column,
+                    k,
+                    v,
+                    keyRow,
+                    keyValueHead * dim,
+                    visible,
+                    NO_DIAGONAL,
+                    out,
+                    null,
+                    0,
+                    group);
+        } else {
+            forwardTile(
+                    compute,
+                    worker,
+                    group,
+                    false,
+                    dim,
+                    shape.scale(),
+                    q,
+                    queryRow + rowFrom,
+                    column,
+                    k,
+                    v,
+                    keyRow,
+                    keyValueHead * dim,
+                    visible,
+                    keysBefore + rowFrom,
+                    out,
+                    logSumExp,
+                    keyValueHead * group,
+                    rowTo - rowFrom);
+        }
+    }
+
+    /// Attention of one tile of rows for each of `heads` heads.
+    ///
+    /// @param stacked whether row i of the tile is head i of one row of q and out, instead of row i of a head
+    /// @param keysBefore keys before the one of the tile's first row
+    private static void forwardTile(
+            Compute compute,
+            int worker,
+            int heads,
+            boolean stacked,
+            int dim,
+            float scale,
+            Matrix q,
+            int queryRow,
+            int queryColumn,
+            Matrix k,
+            Matrix v,
+            int keyRow,
+            int keyColumn,
+            int keyCount,
+            int keysBefore,
+            Matrix out,
+            @Nullable Matrix logSumExp,
+            int firstHead,
+            int rows) {
+        int rowStep = stacked ? 0 : 1;
+        int columnStep = stacked ? dim : 0;
+        int width = AttentionTiles.width(dim);
+        float[] queries = compute.scratch(worker, 0, heads * dim * TILE);
+        float[] keys = compute.scratch(worker, 1, TILE * width);
+        float[] values = compute.scratch(worker, 2, TILE * width);
+        float[] scores = compute.scratch(worker, 3, TILE * TILE);
+        float[] sums = compute.scratch(worker, 4, heads * TILE * width);
+        float[] statistics = compute.scratch(worker, 5, (2 * heads + 1) * TILE);
+        int totals = heads * TILE;
+        int factors = 2 * heads * TILE;
+        for (int head = 0; head < heads; head++) {
+            for (int row = 0; row < rows; row++) {
+                int column = queryColumn + head * dim + row * columnStep;
+                AttentionTiles.pack(q, queryRow + row * rowStep, column, 1, dim, keys, row * width, width);
+            }
+            AttentionTiles.scale(keys, 0, rows * width, scale);
+            AttentionTiles.transpose(keys, 0, width, rows, dim, queries, head * dim * TILE);
+        }
+        Arrays.fill(statistics, 0, totals, Float.NEGATIVE_INFINITY);
+        Arrays.fill(statistics, totals, factors, 0);
+        for (int keyFrom = 0; keyFrom < keyCount; keyFrom += TILE) {
+            int count = Math.min(TILE, keyCount - keyFrom);
+            int diagonal = keysBefore - keyFrom;
+            AttentionTiles.pack(k, keyRow + keyFrom, keyColumn, count, dim, keys, 0, width);
+            AttentionTiles.pack(v, keyRow + keyFrom, keyColumn, count, dim, values, 0, width);
+            for (int head = 0; head < heads; head++) {
+                int sumsAt = head * TILE * width;
+                AttentionTiles.scores(keys, 0, width, queries, head * dim * TILE, scores, count, rows, dim, diagonal);
+                for (int row = 0; row < rows; row += Lanes.LENGTH) {
+                    softmax(
+                            scores,
+                            count,
+                            diagonal,
+                            row,
+                            statistics,
+                            head * TILE + row,
+                            totals + head * TILE + row,
+                            factors + row);
+                }
+                if (keyFrom > 0) {
+                    rescale(sums, sumsAt, width, rows, statistics, factors);
+                }
+                AttentionTiles.gather(scores, values, 0, width, sums, sumsAt, count, rows, diagonal, keyFrom > 0);
+            }
+        }
+        for (int head = 0; head < heads; head++) {
+            for (int row = 0; row < rows; row++) {
+                float total = statistics[totals + head * TILE + row];
+                AttentionTiles.unpack(
+                        sums,
+                        (head * TILE + row) * width,
+                        width,
+                        1 / total,
+                        out,
+                        queryRow + row * rowStep,
+                        queryColumn + head * dim + row * columnStep,
+                        dim);
+                if (logSumExp != null) {
+                    float log = statistics[head * TILE + row] + (float) Math.log(total);
+                    long at = logSumExp.rowOffset(queryRow + row) + 4L * (firstHead + head);
+                    logSumExp.segment().set(FLOAT, at, log);
+                }
+            }
+        }
+    }
+
+    /// One tile's part of the online softmax for one vector of rows: replaces scores by exp(score - maximum), with the
+    /// maximum over the keys so far, and updates maximum and total; the factor is what earlier sums shrink by.
+    private static void softmax(
+            float[] scores,
+            int count,
+            int diagonal,
+            int row,
+            float[] statistics,
+            int maximumAt,
+            int totalAt,
+            int factorAt) {
+        int all = AttentionTiles.visible(diagonal, row, 1, count);
+        int some = AttentionTiles.visible(diagonal, row, Lanes.LENGTH, count);
+        FloatVector before = load(statistics, maximumAt);
+        FloatVector maximum = before;
+        for (int key = 0; key < all; key++) {
+            maximum = maximum.max(load(scores, key * TILE + row));
+        }
+        for (int key = all; key < some; key++) {
+            FloatVector score = load(scores, key * TILE + row);
+            maximum = maximum.max(score.blend(Float.NEGATIVE_INFINITY, AttentionTiles.unseen(diagonal, row, key)));
+        }
+        if (some == 0) {
+            maximum = maximum.max(-Float.MAX_VALUE);
+        }
+        FloatVector factor = ExpVector.expNegative(before.sub(maximum));
+        FloatVector total = load(statistics, totalAt).mul(factor);
+        for (int key = 0; key < all; key++) {
+            FloatVector weight = ExpVector.expNegative(load(scores, key * TILE + row).sub(maximum));
+            weight.intoArray(scores, key * TILE + row);
+            total = total.add(weight);
+        }
+        for (int key = all; key < some; key++) {
+            FloatVector weight = ExpVector.expNegative(load(scores, key * TILE + row).sub(maximum));
+            weight = weight.blend(0, AttentionTiles.unseen(diagonal, row, key));
+            weight.intoArray(scores, key * TILE + row);
+            total = total.add(weight);
+        }
+        clearUnseen(scores, count, diagonal, row, some);
+        maximum.intoArray(statistics, maximumAt);
+        total.intoArray(statistics, totalAt);
+        factor.intoArray(statistics, factorAt);
+    }
+
+    /// Zeroes what the products of the step that holds `row` read beyond the keys that its vector sees.
+    private static void clearUnseen(float[] scores, int count, int diagonal, int row, int from) {
+        int step = row / AttentionTiles.STEP * AttentionTiles.STEP;
+        int to = AttentionTiles.visible(diagonal, step, AttentionTiles.STEP, count);
+        for (int key = from; key < to; key++) {
+            Lanes.zero().intoArray(scores, key * TILE + row);
+        }
+    }
+
+    private static void rescale(float[] sums, int at, int width, int rows, float[] statistics, int factors) {
+        for (int row = 0; row < rows; row++) {
+            float factor = statistics[factors + row];
+            if (factor != 1) {
+                AttentionTiles.scale(sums, at + row * width, width, factor);
+            }
+        }
+    }
+
+    @Override
+    public void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, int rowFrom, int rowTo) {
+        int dim = shape.headDim();
+        for (int row = rowFrom; row < rowTo; row++) {
+            for (int head = 0; head < shape.heads(); head++) {
+                long at = 4L * head * dim;
+                float product = dot(a.segment(), a.rowOffset(row) + at, b.segment(), b.rowOffset(row) + at, dim);
+                products.segment().set(FLOAT, products.rowOffset(row) + 4L * head, product);
+            }
+        }
+    }
+
+    private static float dot(MemorySegment a, long aAt, MemorySegment b, long bAt, int count) {
+        FloatVector sums = Lanes.zero();
+        int i = 0;
+        for (; i <= count - Lanes.LENGTH; i += Lanes.LENGTH) {
+            sums = Lanes.load(a, aAt + 4L * i).fma(Lanes.load(b, bAt + 4L * i), sums);
+        }
+        float sum = Lanes.sum(sums);
+        for (; i < count; i++) {
+            sum = Math.fma(a.get(FLOAT, aAt + 4L * i), b.get(FLOAT, bAt + 4L * i), sum);
+        }
+        return sum;
+    }
+
+    @Override
+    public void backward(
+            Compute compute,
+            int worker,
+            AttentionShape shape,
+            Matrix q,
+            Matrix k,
+            Matrix v,
+            Matrix logSumExp,
+            Matrix along,
+            Matrix gradOut,
+            int row,
+            int sequenceLength,
+            int keyValueHead,
+            int keyFrom,
+            int keyTo,
+            Matrix gradQ,
+            int gradQRow,
+            Matrix gradK,
+            Matrix gradV) {
+        int dim = shape.headDim();
+        int width = AttentionTiles.width(dim);
+        int range = keyTo - keyFrom;
+        int block = AttentionTiles.roundUp(range, TILE) * width;
+        int tile = TILE * width;
+        float[] transposed = compute.scratch(worker, 0, 2 * (dim + 1) * TILE);
+        int statistics = 2 * dim * TILE;
+        float[] packed = compute.scratch(worker, 1, 2 * tile);
+        float[] grads = compute.scratch(worker, 2, tile);
+        float[] keysAndValues = compute.scratch(worker, 3, 2 * block);
+        float[] weights = compute.scratch(worker, 4, TILE * TILE);
+        float[] gradScores = compute.scratch(worker, 5, TILE * TILE);
+        float[] gradKeys = compute.scratch(worker, 6, block);
+        float[] gradValues = compute.scratch(worker, 7, block);
+        int keyColumn = keyValueHead * dim;
+        AttentionTiles.pack(k, row + keyFrom, keyColumn, range, dim, keysAndValues, 0, width);
+        AttentionTiles.pack(v, row + keyFrom, keyColumn, range, dim, keysAndValues, block, width);
+        Arrays.fill(gradKeys, 0, block, 0);
+        Arrays.fill(gradValues, 0, block, 0);
+        for (int head = keyValueHead * shape.group(); head < (keyValueHead + 1) * shape.group(); head++) {
+            int column = head * dim;
+            for (int rowFrom = keyFrom; rowFrom < sequenceLength; rowFrom += TILE) {
+                int rows = Math.min(TILE, sequenceLength - rowFrom);
+                AttentionTiles.pack(gradOut, row + rowFrom, column, rows, dim, grads, 0, width);
+                AttentionTiles.transpose(grads, 0, width, rows, dim, transposed, dim * TILE);
+                AttentionTiles.pack(q, row + rowFrom, column, rows, dim, packed, 0, width);
+                AttentionTiles.scale(packed, 0, rows * width, shape.scale());
+                AttentionTiles.transpose(packed, 0, width, rows, dim, transposed, 0);
+                for (int i = 0; i < rows; i++) {
+                    transposed[statistics + i] =
+                            logSumExp.segment().get(FLOAT, logSumExp.rowOffset(row + rowFrom + i) + 4L * head);
+                    transposed[statistics + TILE + i] =
+                            along.segment().get(FLOAT, along.rowOffset(row + rowFrom + i) + 4L * head);
+                }
+                int seen = Math.min(keyTo, rowFrom + rows);
+                for (int key = keyFrom; key < seen; key += TILE) {
+                    int count = Math.min(TILE, seen - key);
+                    int diagonal = rowFrom - key;
+                    int at = (key - keyFrom) * width;
+                    AttentionTiles.scores(keysAndValues, at, width, transposed, 0, weights, count, rows, dim, diagonal);
+                    AttentionTiles.scores(
+                            keysAndValues,
+                            block + at,
+                            width,
+                            transposed,
+                            dim * TILE,
+                            gradScores,
+                            count,
+                            rows,
+                            dim,
+                            diagonal);
+                    for (int i = 0; i < rows; i += Lanes.LENGTH) {
+                        gradients(weights, gradScores, count, diagonal, i, transposed, statistics + i);
+                    }
+                    AttentionTiles.scatter(weights, grads, width, gradValues, at, count, rows, diagonal);
+                    AttentionTiles.scatter(gradScores, packed, width, gradKeys, at, count, rows, diagonal);
+                    AttentionTiles.gather(
+                            gradScores, keysAndValues, at, width, packed, tile, count, rows, diagonal, key > keyFrom);
+                }
+                for (int i = 0; i < rows; i++) {
+                    AttentionTiles.unpack(
+                            packed, tile + i * width, width, shape.scale(), gradQ, gradQRow + rowFrom + i, column, dim);
+                }
+            }
+        }
+        for (int i = 0; i < range; i++) {
+            AttentionTiles.unpack(gradKeys, i * width, width, 1, gradK, row + keyFrom + i, keyColumn, dim);
+            AttentionTiles.unpack(gradValues, i * width, width, 1, gradV, row + keyFrom + i, keyColumn, dim);
+        }
+    }
+
+    /// For one vector of rows: replaces scores by probabilities P and gradients of probabilities by those of scores.
+    private static void gradients(
+            float[] weights, float[] gradScores, int count, int diagonal, int row, float[] statistics, int at) {
+        int all = AttentionTiles.visible(diagonal, row, 1, count);
+        int some = AttentionTiles.visible(diagonal, row, Lanes.LENGTH, count);
+        FloatVector logSumExp = load(statistics, at);
+        FloatVector along = load(statistics, at + TILE);
+        for (int key = 0; key < all; key++) {
+            int element = key * TILE + row;
+            FloatVector weight = ExpVector.expNegative(load(weights, element).sub(logSumExp));
+            weight.intoArray(weights, element);
+            weight.mul(load(gradScores, element).sub(along)).intoArray(gradScores, element);
+        }
+        for (int key = all; key < some; key++) {
+            int element = key * TILE + row;
+            VectorMask<Float> unseen = AttentionTiles.unseen(diagonal, row, key);
+            FloatVector weight = ExpVector.expNegative(load(weights, element).sub(logSumExp)).blend(0, unseen);
+            weight.intoArray(weights, element);
+            weight.mul(load(gradScores, element).sub(along)).blend(0, unseen).intoArray(gradScores, element);
+        }
+        clearUnseen(weights, count, diagonal, row, some);
+        clearUnseen(gradScores, count, diagonal, row, some);
+    }
+
+    private static FloatVector load(float[] array, int at) {
+        return FloatVector.fromArray(Lanes.SPECIES, array, at);
+    }
+}

@@ -1,0 +1,124 @@
+package io.vectune.runtime.nn;
+
+import io.vectune.runtime.tensor.Matrix;
+import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.FloatVector;
+import org.jspecify.annotations.Nullable;
+
+/// [AdamW] and [Sgd] in vectors: the same bits as [OptimizerScalar].
+final class OptimizerVector implements OptimizerKernel {
+    @Override
+    public void adamW(
+            Matrix parameter,
+            Matrix gradient,
+            Matrix firstMoment,
+            Matrix secondMoment,
+            float keep,
+            float firstRate,
+            float secondKeep,
+            float secondRate,
+            float correction,
+            float eps,
+            float stepSize,
+            int rowFrom,
+            int rowTo) {
+        MemorySegment ps = parameter.segment();
+        MemorySegment gs = gradient.segment();
+        MemorySegment ms = firstMoment.segment();
+        MemorySegment vs = secondMoment.segment();
+        FloatVector firstRates = Lanes.broadcast(firstRate);
+        for (int row = rowFrom; row < rowTo; row++) {
+            long pAt = parameter.rowOffset(row);
+            long gAt = gradient.rowOffset(row);
+            long mAt = firstMoment.rowOffset(row);
+            long vAt = secondMoment.rowOffset(row);
+            int i = 0;
+            for (; i <= parameter.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
+                long at = 4L * i;
+                FloatVector g = Lanes.load(gs, gAt + at);
+                FloatVector m = Lanes.load(ms, mAt + at);
+                m = firstRates.fma(g.sub(m), m);
+                FloatVector v = g.mul(secondRate).fma(g, Lanes.load(vs, vAt + at).mul(secondKeep));
+                FloatVector denominator = v.sqrt().div(correction).add(eps);
+                FloatVector p = Lanes.load(ps, pAt + at).mul(keep);
+                Lanes.store(p.add(m.mul(stepSize).div(denominator)), ps, pAt + at);
+                Lanes.store(m, ms, mAt + at);
+                Lanes.store(v, vs, vAt + at);
+            }
+            OptimizerScalar.adamWRow(
+                    parameter,
+                    gradient,
+                    firstMoment,
+                    secondMoment,
+                    keep,
+                    firstRate,
+                    secondKeep,
+                    secondRate,
+                    correction,
+                    eps,
+                    stepSize,
+                    row,
+                    i);
+        }
+    }
+
+    @Override
+    public void sgd(
+            Matrix parameter,
+            Matrix gradient,
+            @Nullable Matrix momentumBuffer,
+            float keep,
+            float decay,
+            float stepSize,
+            int rowFrom,
+            int rowTo) {
+        for (int row = rowFrom; row < rowTo; row++) {
+            int done =
+                    momentumBuffer == null
+                            ? plain(parameter, gradient, decay, stepSize, row)
+                            : withMomentum(parameter, gradient, momentumBuffer, keep, decay, stepSize, row);
+            OptimizerScalar.sgdRow(parameter, gradient, momentumBuffer, keep, decay, stepSize, row, done);
+        }
+    }
+
+    private static int plain(Matrix parameter, Matrix gradient, float decay, float stepSize, int row) {
+        MemorySegment ps = parameter.segment();
+        MemorySegment gs = gradient.segment();
+        long pAt = parameter.rowOffset(row);
+        long gAt = gradient.rowOffset(row);
+        int i = 0;
+        for (; i <= parameter.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
+            FloatVector p = Lanes.load(ps, pAt + 4L * i);
+            FloatVector g = Lanes.broadcast(decay).fma(p, Lanes.load(gs, gAt + 4L * i));
+            Lanes.store(Lanes.broadcast(stepSize).fma(g, p), ps, pAt + 4L * i);
+        }
+        return i;
+    }
+
+    private static int withMomentum(
+            Matrix parameter,
+            Matrix gradient,
+            Matrix momentumBuffer,
+            float keep,
+            float decay,
+            float stepSize,
+            int row) {
+        MemorySegment ps = parameter.segment();
+        MemorySegment gs = gradient.segment();
+        MemorySegment bs = momentumBuffer.segment();
+        long pAt = parameter.rowOffset(row);
+        long gAt = gradient.rowOffset(row);
+        long bAt = momentumBuffer.rowOffset(row);
+        int i = 0;
+        for (; i <= parameter.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
+            FloatVector p = Lanes.load(ps, pAt + 4L * i);
+            FloatVector g = Lanes.broadcast(decay).fma(p, Lanes.load(gs, gAt + 4L * i));
+            if (keep != 0) {
+                g = Lanes.load(bs, bAt + 4L * i).mul(keep).add(g);
+            }
+            Lanes.store(g, bs, bAt + 4L * i);
+            Lanes.store(Lanes.broadcast(stepSize).fma(g, p), ps, pAt + 4L * i);
+        }
+        return i;
+    }
+}

@@ -1,0 +1,377 @@
+package io.vectune.runtime.nn;
+
+import jdk.incubator.vector.FloatVector;
+
+/// Products of small matrices in `float[]` scratch that stay in the L1 and L2 caches: the tiles of [AttentionVector].
+///
+///     c (rows, columns) (+)= a (rows, depth) b (depth, columns)
+///
+/// b and c are row-major with columns in multiples of [Lanes#LENGTH]; a is row-major ([#multiply]) or column-major with
+/// [#TILE] elements from one column to the next ([#multiplyTransposed]). Rows are computed in groups of 8: the arrays
+/// have room for the rows up to the next multiple of 8, whose content does not matter. Each element is summed over the
+/// depth in index order.
+final class TileProduct {
+    /// Rows or columns of a tile, and the leading dimension of column-major operands: constant, so that C2 can prove
+    /// the bounds of the loads once before the loop.
+    static final int TILE = 64;
+
+    /// 8 * 2 sums + 2 vectors of b + 1 of a = 19 <= 32 vector registers.
+    private static final int ROWS = 8;
+
+    private TileProduct() {}
+
+    /// c (+)= a b, a row-major with `aRow` elements from one row to the next.
+    static void multiply(
+            float[] a,
+            int aAt,
+            int aRow,
+            float[] b,
+            int bAt,
+            int bRow,
+            float[] c,
+            int cAt,
+            int cRow,
+            int rows,
+            int columns,
+            int depth,
+            boolean accumulate) {
+        for (int row = 0; row < rows; row += ROWS) {
+            int column = 0;
+            for (; column <= columns - 2 * Lanes.LENGTH; column += 2 * Lanes.LENGTH) {
+                rowMajor2(
+                        a,
+                        aAt + row * aRow,
+                        aRow,
+                        b,
+                        bAt + column,
+                        bRow,
+                        c,
+                        cAt + row * cRow + column,
+                        cRow,
+                        depth,
+                        accumulate);
+            }
+            if (column < columns) {
+                rowMajor1(
+                        a,
+                        aAt + row * aRow,
+                        aRow,
+                        b,
+                        bAt + column,
+                        bRow,
+                        c,
+                        cAt + row * cRow + column,
+                        cRow,
+                        depth,
+                        accumulate);
+            }
+        }
+    }
+
+    /// c (+)= a b, element (row, k) of a at `aAt + row + TILE * k`.
+    static void multiplyTransposed(
+            float[] a,
+            int aAt,
+            float[] b,
+            int bAt,
+            int bRow,
+            float[] c,
+            int cAt,
+            int cRow,
+            int rows,
+            int columns,
+            int depth,
+            boolean accumulate) {
+        for (int row = 0; row < rows; row += ROWS) {
+            int column = 0;
+            for (; column <= columns - 2 * Lanes.LENGTH; column += 2 * Lanes.LENGTH) {
+                columnMajor2(
+                        a, aAt + row, b, bAt + column, bRow, c, cAt + row * cRow + column, cRow, depth, accumulate);
+            }
+            if (column < columns) {
+                columnMajor1(
+                        a, aAt + row, b, bAt + column, bRow, c, cAt + row * cRow + column, cRow, depth, accumulate);
+            }
+        }
+    }
+
+    private static void rowMajor2(
+            float[] a,
+            int aAt,
+            int aRow,
+            float[] b,
+            int bAt,
+            int bRow,
+            float[] c,
+            int cAt,
+            int cRow,
+            int depth,
+            boolean accumulate) {
+        int c0At = cAt;
+        int c1At = cAt + cRow;
+        int c2At = cAt + 2 * cRow;
+        int c3At = cAt + 3 * cRow;
+        int c4At = cAt + 4 * cRow;
+        int c5At = cAt + 5 * cRow;
+        int c6At = cAt + 6 * cRow;
+        int c7At = cAt + 7 * cRow;
+        FloatVector c0x = accumulate ? load(c, c0At) : Lanes.zero();
+        FloatVector c0y = accumulate ? load(c, c0At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c1x = accumulate ? load(c, c1At) : Lanes.zero();
+        FloatVector c1y = accumulate ? load(c, c1At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c2x = accumulate ? load(c, c2At) : Lanes.zero();
+        FloatVector c2y = accumulate ? load(c, c2At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c3x = accumulate ? load(c, c3At) : Lanes.zero();
+        FloatVector c3y = accumulate ? load(c, c3At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c4x = accumulate ? load(c, c4At) : Lanes.zero();
+        FloatVector c4y = accumulate ? load(c, c4At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c5x = accumulate ? load(c, c5At) : Lanes.zero();
+        FloatVector c5y = accumulate ? load(c, c5At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c6x = accumulate ? load(c, c6At) : Lanes.zero();
+        FloatVector c6y = accumulate ? load(c, c6At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c7x = accumulate ? load(c, c7At) : Lanes.zero();
+        FloatVector c7y = accumulate ? load(c, c7At + Lanes.LENGTH) : Lanes.zero();
+        int a0 = aAt;
+        int a1 = aAt + aRow;
+        int a2 = aAt + 2 * aRow;
+        int a3 = aAt + 3 * aRow;
+        int a4 = aAt + 4 * aRow;
+        int a5 = aAt + 5 * aRow;
+        int a6 = aAt + 6 * aRow;
+        int a7 = aAt + 7 * aRow;
+        for (int k = 0; k < depth; k++) {
+            FloatVector bx = load(b, bAt + k * bRow);
+            FloatVector by = load(b, bAt + k * bRow + Lanes.LENGTH);
+            FloatVector a0k = Lanes.broadcast(a[a0 + k]);
+            c0x = a0k.fma(bx, c0x);
+            c0y = a0k.fma(by, c0y);
+            FloatVector a1k = Lanes.broadcast(a[a1 + k]);
+            c1x = a1k.fma(bx, c1x);
+            c1y = a1k.fma(by, c1y);
+            FloatVector a2k = Lanes.broadcast(a[a2 + k]);
+            c2x = a2k.fma(bx, c2x);
+            c2y = a2k.fma(by, c2y);
+            FloatVector a3k = Lanes.broadcast(a[a3 + k]);
+            c3x = a3k.fma(bx, c3x);
+            c3y = a3k.fma(by, c3y);
+            FloatVector a4k = Lanes.broadcast(a[a4 + k]);
+            c4x = a4k.fma(bx, c4x);
+            c4y = a4k.fma(by, c4y);
+            FloatVector a5k = Lanes.broadcast(a[a5 + k]);
+            c5x = a5k.fma(bx, c5x);
+            c5y = a5k.fma(by, c5y);
+            FloatVector a6k = Lanes.broadcast(a[a6 + k]);
+            c6x = a6k.fma(bx, c6x);
+            c6y = a6k.fma(by, c6y);
+            FloatVector a7k = Lanes.broadcast(a[a7 + k]);
+            c7x = a7k.fma(bx, c7x);
+            c7y = a7k.fma(by, c7y);
+        }
+        c0x.intoArray(c, c0At);
+        c0y.intoArray(c, c0At + Lanes.LENGTH);
+        c1x.intoArray(c, c1At);
+        c1y.intoArray(c, c1At + Lanes.LENGTH);
+        c2x.intoArray(c, c2At);
+        c2y.intoArray(c, c2At + Lanes.LENGTH);
+        c3x.intoArray(c, c3At);
+        c3y.intoArray(c, c3At + Lanes.LENGTH);
+        c4x.intoArray(c, c4At);
+        c4y.intoArray(c, c4At + Lanes.LENGTH);
+        c5x.intoArray(c, c5At);
+        c5y.intoArray(c, c5At + Lanes.LENGTH);
+        c6x.intoArray(c, c6At);
+        c6y.intoArray(c, c6At + Lanes.LENGTH);
+        c7x.intoArray(c, c7At);
+        c7y.intoArray(c, c7At + Lanes.LENGTH);
+    }
+
+    private static void rowMajor1(
+            float[] a,
+            int aAt,
+            int aRow,
+            float[] b,
+            int bAt,
+            int bRow,
+            float[] c,
+            int cAt,
+            int cRow,
+            int depth,
+            boolean accumulate) {
+        int c0At = cAt;
+        int c1At = cAt + cRow;
+        int c2At = cAt + 2 * cRow;
+        int c3At = cAt + 3 * cRow;
+        int c4At = cAt + 4 * cRow;
+        int c5At = cAt + 5 * cRow;
+        int c6At = cAt + 6 * cRow;
+        int c7At = cAt + 7 * cRow;
+        FloatVector c0 = accumulate ? load(c, c0At) : Lanes.zero();
+        FloatVector c1 = accumulate ? load(c, c1At) : Lanes.zero();
+        FloatVector c2 = accumulate ? load(c, c2At) : Lanes.zero();
+        FloatVector c3 = accumulate ? load(c, c3At) : Lanes.zero();
+        FloatVector c4 = accumulate ? load(c, c4At) : Lanes.zero();
+        FloatVector c5 = accumulate ? load(c, c5At) : Lanes.zero();
+        FloatVector c6 = accumulate ? load(c, c6At) : Lanes.zero();
+        FloatVector c7 = accumulate ? load(c, c7At) : Lanes.zero();
+        int a0 = aAt;
+        int a1 = aAt + aRow;
+        int a2 = aAt + 2 * aRow;
+        int a3 = aAt + 3 * aRow;
+        int a4 = aAt + 4 * aRow;
+        int a5 = aAt + 5 * aRow;
+        int a6 = aAt + 6 * aRow;
+        int a7 = aAt + 7 * aRow;
+        for (int k = 0; k < depth; k++) {
+            FloatVector b0 = load(b, bAt + k * bRow);
+            c0 = Lanes.broadcast(a[a0 + k]).fma(b0, c0);
+            c1 = Lanes.broadcast(a[a1 + k]).fma(b0, c1);
+            c2 = Lanes.broadcast(a[a2 + k]).fma(b0, c2);
+            c3 = Lanes.broadcast(a[a3 + k]).fma(b0, c3);
+            c4 = Lanes.broadcast(a[a4 + k]).fma(b0, c4);
+            c5 = Lanes.broadcast(a[a5 + k]).fma(b0, c5);
+            c6 = Lanes.broadcast(a[a6 + k]).fma(b0, c6);
+            c7 = Lanes.broadcast(a[a7 + k]).fma(b0, c7);
+        }
+        c0.intoArray(c, c0At);
+        c1.intoArray(c, c1At);
+        c2.intoArray(c, c2At);
+        c3.intoArray(c, c3At);
+        c4.intoArray(c, c4At);
+        c5.intoArray(c, c5At);
+        c6.intoArray(c, c6At);
+        c7.intoArray(c, c7At);
+    }
+
+    private static void columnMajor2(
+            float[] a,
+            int aAt,
+            float[] b,
+            int bAt,
+            int bRow,
+            float[] c,
+            int cAt,
+            int cRow,
+            int depth,
+            boolean accumulate) {
+        int c0At = cAt;
+        int c1At = cAt + cRow;
+        int c2At = cAt + 2 * cRow;
+        int c3At = cAt + 3 * cRow;
+        int c4At = cAt + 4 * cRow;
+        int c5At = cAt + 5 * cRow;
+        int c6At = cAt + 6 * cRow;
+        int c7At = cAt + 7 * cRow;
+        FloatVector c0x = accumulate ? load(c, c0At) : Lanes.zero();
+        FloatVector c0y = accumulate ? load(c, c0At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c1x = accumulate ? load(c, c1At) : Lanes.zero();
+        FloatVector c1y = accumulate ? load(c, c1At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c2x = accumulate ? load(c, c2At) : Lanes.zero();
+        FloatVector c2y = accumulate ? load(c, c2At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c3x = accumulate ? load(c, c3At) : Lanes.zero();
+        FloatVector c3y = accumulate ? load(c, c3At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c4x = accumulate ? load(c, c4At) : Lanes.zero();
+        FloatVector c4y = accumulate ? load(c, c4At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c5x = accumulate ? load(c, c5At) : Lanes.zero();
+        FloatVector c5y = accumulate ? load(c, c5At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c6x = accumulate ? load(c, c6At) : Lanes.zero();
+        FloatVector c6y = accumulate ? load(c, c6At + Lanes.LENGTH) : Lanes.zero();
+        FloatVector c7x = accumulate ? load(c, c7At) : Lanes.zero();
+        FloatVector c7y = accumulate ? load(c, c7At + Lanes.LENGTH) : Lanes.zero();
+        for (int k = 0; k < depth; k++) {
+            FloatVector bx = load(b, bAt + k * bRow);
+            FloatVector by = load(b, bAt + k * bRow + Lanes.LENGTH);
+            FloatVector a0k = Lanes.broadcast(a[aAt + k * TILE]);
+            c0x = a0k.fma(bx, c0x);
+            c0y = a0k.fma(by, c0y);
+            FloatVector a1k = Lanes.broadcast(a[aAt + k * TILE + 1]);
+            c1x = a1k.fma(bx, c1x);
+            c1y = a1k.fma(by, c1y);
+            FloatVector a2k = Lanes.broadcast(a[aAt + k * TILE + 2]);
+            c2x = a2k.fma(bx, c2x);
+            c2y = a2k.fma(by, c2y);
+            FloatVector a3k = Lanes.broadcast(a[aAt + k * TILE + 3]);
+            c3x = a3k.fma(bx, c3x);
+            c3y = a3k.fma(by, c3y);
+            FloatVector a4k = Lanes.broadcast(a[aAt + k * TILE + 4]);
+            c4x = a4k.fma(bx, c4x);
+            c4y = a4k.fma(by, c4y);
+            FloatVector a5k = Lanes.broadcast(a[aAt + k * TILE + 5]);
+            c5x = a5k.fma(bx, c5x);
+            c5y = a5k.fma(by, c5y);
+            FloatVector a6k = Lanes.broadcast(a[aAt + k * TILE + 6]);
+            c6x = a6k.fma(bx, c6x);
+            c6y = a6k.fma(by, c6y);
+            FloatVector a7k = Lanes.broadcast(a[aAt + k * TILE + 7]);
+            c7x = a7k.fma(bx, c7x);
+            c7y = a7k.fma(by, c7y);
+        }
+        c0x.intoArray(c, c0At);
+        c0y.intoArray(c, c0At + Lanes.LENGTH);
+        c1x.intoArray(c, c1At);
+        c1y.intoArray(c, c1At + Lanes.LENGTH);
+        c2x.intoArray(c, c2At);
+        c2y.intoArray(c, c2At + Lanes.LENGTH);
+        c3x.intoArray(c, c3At);
+        c3y.intoArray(c, c3At + Lanes.LENGTH);
+        c4x.intoArray(c, c4At);
+        c4y.intoArray(c, c4At + Lanes.LENGTH);
+        c5x.intoArray(c, c5At);
+        c5y.intoArray(c, c5At + Lanes.LENGTH);
+        c6x.intoArray(c, c6At);
+        c6y.intoArray(c, c6At + Lanes.LENGTH);
+        c7x.intoArray(c, c7At);
+        c7y.intoArray(c, c7At + Lanes.LENGTH);
+    }
+
+    private static void columnMajor1(
+            float[] a,
+            int aAt,
+            float[] b,
+            int bAt,
+            int bRow,
+            float[] c,
+            int cAt,
+            int cRow,
+            int depth,
+            boolean accumulate) {
+        int c0At = cAt;
+        int c1At = cAt + cRow;
+        int c2At = cAt + 2 * cRow;
+        int c3At = cAt + 3 * cRow;
+        int c4At = cAt + 4 * cRow;
+        int c5At = cAt + 5 * cRow;
+        int c6At = cAt + 6 * cRow;
+        int c7At = cAt + 7 * cRow;
+        FloatVector c0 = accumulate ? load(c, c0At) : Lanes.zero();
+        FloatVector c1 = accumulate ? load(c, c1At) : Lanes.zero();
+        FloatVector c2 = accumulate ? load(c, c2At) : Lanes.zero();
+        FloatVector c3 = accumulate ? load(c, c3At) : Lanes.zero();
+        FloatVector c4 = accumulate ? load(c, c4At) : Lanes.zero();
+        FloatVector c5 = accumulate ? load(c, c5At) : Lanes.zero();
+        FloatVector c6 = accumulate ? load(c, c6At) : Lanes.zero();
+        FloatVector c7 = accumulate ? load(c, c7At) : Lanes.zero();
+        for (int k = 0; k < depth; k++) {
+            FloatVector b0 = load(b, bAt + k * bRow);
+            c0 = Lanes.broadcast(a[aAt + k * TILE]).fma(b0, c0);
+            c1 = Lanes.broadcast(a[aAt + k * TILE + 1]).fma(b0, c1);
+            c2 = Lanes.broadcast(a[aAt + k * TILE + 2]).fma(b0, c2);
+            c3 = Lanes.broadcast(a[aAt + k * TILE + 3]).fma(b0, c3);
+            c4 = Lanes.broadcast(a[aAt + k * TILE + 4]).fma(b0, c4);
+            c5 = Lanes.broadcast(a[aAt + k * TILE + 5]).fma(b0, c5);
+            c6 = Lanes.broadcast(a[aAt + k * TILE + 6]).fma(b0, c6);
+            c7 = Lanes.broadcast(a[aAt + k * TILE + 7]).fma(b0, c7);
+        }
+        c0.intoArray(c, c0At);
+        c1.intoArray(c, c1At);
+        c2.intoArray(c, c2At);
+        c3.intoArray(c, c3At);
+        c4.intoArray(c, c4At);
+        c5.intoArray(c, c5At);
+        c6.intoArray(c, c6At);
+        c7.intoArray(c, c7At);
+    }
+
+    private static FloatVector load(float[] array, int at) {
+        return FloatVector.fromArray(Lanes.SPECIES, array, at);
+    }
+}
