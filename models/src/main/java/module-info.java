@@ -12,4 +12,5 @@ module io.vectune.models {
     exports io.vectune.models.decoder;
     exports io.vectune.models.load;
     exports io.vectune.models.train;
+    exports io.vectune.models.text;
 }
