@@ -8,5 +8,6 @@ module io.vectune.quant {
     requires static transitive org.jspecify;
     requires tools.jackson.databind;
 
+    exports io.vectune.quant.gguf;
     exports io.vectune.quant.hqq;
 }

@@ -1,0 +1,66 @@
+package io.vectune.quant.gguf;
+
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.MemorySegment;
+
+/// How the blocks of one GGUF type hold their elements. Stateless; one object a type.
+///
+/// [#value] is the definition of the format and the scalar tier; the two kernels are the vector tier. Decoding is
+/// exact: a scale has at most 11 + 8 significant bits and a code at most 6, so that scale * code has no rounding in
+/// f32, and a fused multiply-add rounds once where the definition does.
+abstract class GgufBlockFormat {
+    /// Element `i` of the block at byte `block`.
+    abstract float value(MemorySegment segment, long block, int i);
+
+    /// Decodes `blocks` blocks that follow each other from byte `offset` to `tile`.
+    abstract void decode(MemorySegment segment, long offset, int blocks, float[] tile, int tileOffset);
+
+    /// y[row] = sum of the row's elements times x, for `rows` rows of `blocks` blocks each.
+    ///
+    /// @param offset byte of the first row
+    /// @param rowBytes from one row to the next
+    /// @param x the input from `xOffset`, in the order of the columns
+    /// @param y f32, from byte `yOffset`
+    abstract void multiply(
+            MemorySegment segment,
+            long offset,
+            long rowBytes,
+            int rows,
+            int blocks,
+            float[] x,
+            int xOffset,
+            MemorySegment y,
+            long yOffset);
+
+    /// The format of a type, null for types that are not block formats of this library.
+    static GgufBlockFormat of(GgufType type) {
+        return switch (type) {
+            case Q4_0 -> BlockQ40.FORMAT;
+            case Q4_1 -> BlockQ41.FORMAT;
+            case Q5_0 -> BlockQ50.FORMAT;
+            case Q5_1 -> BlockQ51.FORMAT;
+            case Q8_0 -> BlockQ80.FORMAT;
+            case Q2_K -> BlockQ2K.FORMAT;
+            case Q3_K -> BlockQ3K.FORMAT;
+            case Q4_K -> BlockQ4K.FORMAT;
+            case Q5_K -> BlockQ5K.FORMAT;
+            case Q6_K -> BlockQ6K.FORMAT;
+            default ->
+                    throw new IllegalArgumentException(
+                            "GGUF type "
+                                    + type
+                                    + " cannot be decoded: expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K,"
+                                    + " Q3_K, Q4_K, Q5_K or Q6_K; convert the file to one of these");
+        };
+    }
+
+    /// An f16 of the file, widened.
+    static float half(MemorySegment segment, long offset) {
+        return Float.float16ToFloat(segment.get(Tensor.SHORT, offset));
+    }
+
+    /// A byte of the file, 0 to 255.
+    static int unsignedByte(MemorySegment segment, long offset) {
+        return segment.get(Tensor.BYTE, offset) & 0xFF;
+    }
+}
