@@ -10,6 +10,8 @@ module io.vectune.models {
     requires tools.jackson.databind;
 
     exports io.vectune.models.decoder;
+    exports io.vectune.models.eval;
+    exports io.vectune.models.generate;
     exports io.vectune.models.load;
     exports io.vectune.models.train;
     exports io.vectune.models.text;

@@ -1,5 +1,6 @@
 package io.vectune.models.decoder;
 
+import io.vectune.adapters.LayerSite;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
 import java.util.ArrayList;
@@ -34,6 +35,15 @@ public record DecoderModel(
         layers.forEach(layer -> linears.addAll(layer.linears()));
         linears.add(head);
         return linears;
+    }
+
+    /// The places where adapters can sit: all linear layers.
+    public List<LayerSite> sites() {
+        List<LayerSite> sites = new ArrayList<>();
+        for (Linear linear : linears()) {
+            sites.add(new LayerSite(linear.name(), linear.weight(), linear.bias(), linear.name().equals(HEAD)));
+        }
+        return sites;
     }
 
     /// The linear layer of that name.

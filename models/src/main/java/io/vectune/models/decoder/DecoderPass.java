@@ -8,10 +8,13 @@ import io.vectune.runtime.nn.Embedding;
 import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.IntStream;
 
 /// Whole sequences through a model with adapters: the loss, and the gradients of the adapters' parameters.
 ///
@@ -114,6 +117,83 @@ public final class DecoderPass implements AutoCloseable {
         double loss = CrossEntropy.loss(compute, head.with(CallSeed.INFERENCE, Map.of()), normed, batch.targets());
         workspace.release(mark);
         return loss;
+    }
+
+    /// What a batch without gradients gives.
+    ///
+    /// @param lossSum over the labelled tokens
+    /// @param exactRows rows with labels of which every labelled token is the most probable one
+    public record Score(double lossSum, int exactRows) {}
+
+    /// The summed loss of a batch and how many of its rows are predicted exactly, without dropout.
+    public Score score(SequenceBatch batch) {
+        double loss = loss(batch);
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        boolean[] hit = predicted(batch, finalNorm(batch.tokens()));
+        workspace.release(mark);
+        int[] targets = batch.targets();
+        int exact = 0;
+        for (SequenceBatch.Run run : batch.runs()) {
+            for (int row = 0; row < run.rows(); row++) {
+                int from = run.from() + row * run.length();
+                boolean labelled = false;
+                boolean all = true;
+                for (int token = from; token < from + run.length(); token++) {
+                    labelled |= targets[token] != CrossEntropy.IGNORED;
+                    all &= targets[token] == CrossEntropy.IGNORED || hit[token];
+                }
+                exact += labelled && all ? 1 : 0;
+            }
+        }
+        return new Score(loss, exact);
+    }
+
+    /// For each labelled token whether its target has the largest logit, the first of equals.
+    private boolean[] predicted(SequenceBatch batch, Matrix normed) {
+        int[] targets = batch.targets();
+        int[] labelled =
+                IntStream.range(0, batch.tokens()).filter(token -> targets[token] != CrossEntropy.IGNORED).toArray();
+        boolean[] hit = new boolean[batch.tokens()];
+        int slice = Math.min(labelled.length, CrossEntropy.sliceRows(model.config().vocabSize()));
+        Workspace workspace = compute.workspace();
+        Matrix hidden = workspace.matrix(slice, model.config().hiddenSize());
+        Matrix logits = workspace.matrix(slice, model.config().vocabSize());
+        for (int from = 0; from < labelled.length; from += slice) {
+            int count = Math.min(slice, labelled.length - from);
+            for (int index = 0; index < count; index++) {
+                int token = labelled[from + index];
+                hidden.rows(index, index + 1).copyFrom(normed.rows(token, token + 1));
+            }
+            head.forward(compute, hidden.rows(0, count), logits.rows(0, count));
+            int first = from;
+            compute.team()
+                    .run(
+                            count,
+                            1,
+                            (begin, end, worker) -> {
+                                for (int index = begin; index < end; index++) {
+                                    int token = labelled[first + index];
+                                    hit[token] = argmax(logits, index) == targets[token];
+                                }
+                            });
+        }
+        return hit;
+    }
+
+    private static int argmax(Matrix logits, int row) {
+        MemorySegment segment = logits.segment();
+        long at = logits.rowOffset(row);
+        int best = 0;
+        float largest = segment.get(Tensor.FLOAT, at);
+        for (int column = 1; column < logits.columns(); column++) {
+            float value = segment.get(Tensor.FLOAT, at + 4L * column);
+            if (value > largest) {
+                largest = value;
+                best = column;
+            }
+        }
+        return best;
     }
 
     /// The summed loss of a batch's labelled tokens; adds the gradient of `lossScale` times that sum to `gradients`.

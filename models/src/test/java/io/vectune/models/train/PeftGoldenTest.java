@@ -1,0 +1,209 @@
+package io.vectune.models.train;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.file.PeftDirectory;
+import io.vectune.models.TestModels;
+import io.vectune.models.decoder.AdapterGradients;
+import io.vectune.models.decoder.DecoderModel;
+import io.vectune.models.decoder.DecoderPass;
+import io.vectune.models.decoder.DecoderSession;
+import io.vectune.models.decoder.Linear;
+import io.vectune.models.decoder.PassLimits;
+import io.vectune.models.decoder.SequenceBatch;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.ThreadTeam;
+import io.vectune.runtime.safetensors.TensorSource;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// Losses, gradients and parameters of real peft, on every base it was run on.
+class PeftGoldenTest {
+    private static final double RTOL = 1e-4;
+    private static final double MERGE_RTOL = 1e-6;
+    private static final int BATCHES = 5;
+    private static final int BATCH_ROWS = 3;
+    private static final String KEY_PREFIX = "base_model.model.";
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "tiny-llama-lora",
+                "tiny-llama-dora",
+                "tiny-llama-patterns",
+                "llama-lora",
+                "llama-dora",
+                "llama-bias-dora",
+                "qwen3-dora",
+                "llama-rope-llama3-lora",
+                "qwen2-lora",
+                "llama-rope-linear-lora"
+            })
+    void trainsAsPeft(String name) {
+        try (Arena arena = Arena.ofShared();
+                ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team)) {
+            TensorSource golden = TestModels.golden("peft/goldens/" + name + ".safetensors", arena);
+            DecoderModel model = TestModels.load(metadata(golden, "base"), arena);
+            List<TokenRow> rows = rows(golden);
+            try (AdapterSet set = adapters(golden, model, compute)) {
+                checkLogits(golden, model, set, compute);
+                checkMerged(golden, model, set, compute);
+                checkGradients(golden, model, set, compute);
+                checkSgd(golden, model, set, compute, rows);
+            }
+            try (AdapterSet set = adapters(golden, model, compute)) {
+                checkAdamW(golden, model, set, compute, rows);
+            }
+        }
+    }
+
+    private static void checkLogits(TensorSource golden, DecoderModel model, AdapterSet set, Compute compute) {
+        int[] ids = TestModels.ids(golden, "input_ids");
+        try (Arena arena = Arena.ofShared()) {
+            Matrix logits = Matrix.allocate(arena, ids.length, model.config().vocabSize());
+            for (String which : List.of("logits", "base_logits")) {
+                Map<String, Adapter> adapters = which.equals("logits") ? set.adapters() : Map.of();
+                try (DecoderSession session = new DecoderSession(model, adapters, compute, ids.length)) {
+                    session.appendAll(ids, logits);
+                }
+                assertThat(TestModels.relativeError(logits.toArray(), TestModels.floats(golden, which)))
+                        .as(which)
+                        .isLessThanOrEqualTo(RTOL);
+            }
+        }
+    }
+
+    private static void checkMerged(TensorSource golden, DecoderModel model, AdapterSet set, Compute compute) {
+        try (Arena arena = Arena.ofShared()) {
+            for (Linear linear : model.linears()) {
+                String key = "merged." + linear.name() + ".weight";
+                Adapter adapter = set.adapter(linear.name());
+                if (golden.contains(key) && adapter != null) {
+                    Matrix merged =
+                            Matrix.allocate(arena, linear.weight().outFeatures(), linear.weight().inFeatures());
+                    adapter.merge(compute, linear.weight(), merged);
+                    assertThat(TestModels.relativeError(merged.toArray(), TestModels.floats(golden, key)))
+                            .as(key)
+                            .isLessThanOrEqualTo(MERGE_RTOL);
+                }
+            }
+        }
+    }
+
+    private static void checkGradients(TensorSource golden, DecoderModel model, AdapterSet set, Compute compute) {
+        SequenceBatch batch = TestModels.batch(golden, 0, BATCH_ROWS);
+        PassLimits limits = new PassLimits(batch.tokens(), batch.longestRow());
+        try (DecoderPass pass = DecoderPass.forTraining(model, set.adapters(), compute, limits, false);
+                AdapterGradients gradients = new AdapterGradients(set.adapters())) {
+            double loss = pass.lossAndGradients(batch, 1.0 / batch.labelledTokens(), 0, gradients);
+            assertClose("sgd_loss", loss / batch.labelledTokens(), golden.tensor("sgd_loss").getFloat(0));
+            set.adapters()
+                    .forEach(
+                            (module, adapter) -> {
+                                List<AdapterParameter> parameters = adapter.trainableParameters();
+                                for (int index = 0; index < parameters.size(); index++) {
+                                    compare(
+                                            golden,
+                                            "gradient." + key(module, parameters.get(index)),
+                                            gradients.of(module).get(index));
+                                }
+                            });
+        }
+    }
+
+    private static void checkSgd(
+            TensorSource golden, DecoderModel model, AdapterSet set, Compute compute, List<TokenRow> rows) {
+        BatchPlan batches = new BatchPlan(rows.subList(0, BATCH_ROWS), BATCH_ROWS, 1, false, 0);
+        TrainerOptions options = TrainerOptions.of(0.1, new OptimizerChoice.Sgd(0, 0), 1, 0);
+        try (Trainer trainer = new Trainer(model, set, compute, batches, options)) {
+            trainer.step();
+        }
+        List<String> compared = new ArrayList<>();
+        set.adapters()
+                .forEach(
+                        (module, adapter) -> {
+                            for (AdapterParameter parameter : adapter.trainableParameters()) {
+                                String key = "after_sgd." + key(module, parameter);
+                                if (compare(golden, key, parameter.values())) {
+                                    compared.add(key);
+                                }
+                            }
+                        });
+        assertThat(compared)
+                .containsExactlyInAnyOrderElementsOf(
+                        golden.names().stream().filter(key -> key.startsWith("after_sgd.")).toList());
+    }
+
+    private static void checkAdamW(
+            TensorSource golden, DecoderModel model, AdapterSet set, Compute compute, List<TokenRow> rows) {
+        BatchPlan batches = new BatchPlan(rows, BATCH_ROWS, 1, false, 0);
+        TrainerOptions options = TrainerOptions.of(1e-3, OptimizerChoice.AdamW.withDefaults(0), BATCHES, 0);
+        float[] expected = TestModels.floats(golden, "adamw_losses");
+        try (Trainer trainer = new Trainer(model, set, compute, batches, options)) {
+            for (int step = 0; step < BATCHES; step++) {
+                assertClose("loss of step " + step, trainer.step().loss(), expected[step]);
+            }
+        }
+    }
+
+    private static boolean compare(TensorSource golden, String key, Matrix found) {
+        if (!golden.contains(key)) {
+            return false;
+        }
+        assertThat(TestModels.relativeError(found.toArray(), TestModels.floats(golden, key)))
+                .as(key)
+                .isLessThanOrEqualTo(RTOL);
+        return true;
+    }
+
+    private static void assertClose(String what, double found, double expected) {
+        assertThat(Math.abs(found - expected) / Math.abs(expected)).as(what).isLessThanOrEqualTo(RTOL);
+    }
+
+    private static String key(String module, AdapterParameter parameter) {
+        AdapterParameter.Stored stored = parameter.stored();
+        return KEY_PREFIX + module + "." + (stored == null ? parameter.name() : stored.key());
+    }
+
+    private static AdapterSet adapters(TensorSource golden, DecoderModel model, Compute compute) {
+        return PeftDirectory.read(
+                TestModels.data().resolve("peft/adapters").resolve(metadata(golden, "adapter")),
+                model.sites(),
+                compute);
+    }
+
+    private static String metadata(TensorSource golden, String name) {
+        String value = golden.metadata().get(name);
+        assertThat(value).as(name).isNotNull();
+        return String.valueOf(value).replaceFirst(".*/", "");
+    }
+
+    private static List<TokenRow> rows(TensorSource golden) {
+        Tensor shape = golden.tensor("batch_input_ids");
+        int length = Math.toIntExact(shape.size(2));
+        int[] ids = TestModels.ids(golden, "batch_input_ids");
+        int[] mask = TestModels.ids(golden, "batch_attention_mask");
+        int[] labels = TestModels.ids(golden, "batch_labels");
+        List<TokenRow> rows = new ArrayList<>();
+        for (int row = 0; row < BATCHES * BATCH_ROWS; row++) {
+            int start = row * length;
+            int used = Arrays.stream(mask, start, start + length).sum();
+            rows.add(
+                    new TokenRow(
+                            Arrays.copyOfRange(ids, start, start + used),
+                            Arrays.copyOfRange(labels, start, start + used)));
+        }
+        return rows;
+    }
+}
