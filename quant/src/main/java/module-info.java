@@ -6,8 +6,9 @@ module io.vectune.quant {
     requires transitive io.vectune.runtime;
     requires jdk.incubator.vector;
     requires static transitive org.jspecify;
-    requires tools.jackson.databind;
+    requires transitive tools.jackson.databind;
 
+    exports io.vectune.quant;
     exports io.vectune.quant.gguf;
     exports io.vectune.quant.hqq;
 }

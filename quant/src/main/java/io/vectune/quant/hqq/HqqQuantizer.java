@@ -50,7 +50,7 @@ public final class HqqQuantizer {
             DType type = config.computeDtype();
             HqqMeta zeroMeta = meta(compute, name, "zero", solver.zero(), geometry, config.zeroMeta(), type, arena);
             HqqMeta scaleMeta = meta(compute, name, "scale", scale, geometry, config.scaleMeta(), type, arena);
-            return new HqqWeight(config.bits(), geometry, type, packed, scaleMeta, zeroMeta);
+            return new HqqWeight(config, geometry, packed, scaleMeta, zeroMeta);
         } finally {
             compute.workspace().release(mark);
         }
@@ -96,28 +96,24 @@ public final class HqqQuantizer {
                 }
                 yield HqqMeta.plain(arena, stored);
             }
-            case HqqMetaConfig.PerTensor() ->
-                    HqqMeta.quantized(
-                            arena, metaCodes(compute, name, what, values, shape, values.length, 1, type, arena));
-            case HqqMetaConfig.Grouped(int size, int axis) ->
-                    HqqMeta.quantized(arena, metaCodes(compute, name, what, values, shape, size, axis, type, arena));
+            case HqqMetaConfig.PerTensor _, HqqMetaConfig.Grouped _ -> {
+                Tensor tensor = Tensor.allocate(arena, DType.F32, shape);
+                MemorySegment.copy(values, 0, tensor.segment(), Tensor.FLOAT, 0, values.length);
+                HqqConfig nested = metaConfig(config, geometry, type);
+                yield HqqMeta.quantized(arena, quantize(compute, what + " of " + name, tensor, nested, arena));
+            }
         };
     }
 
-    private static HqqWeight metaCodes(
-            Compute compute,
-            String name,
-            String what,
-            float[] values,
-            long[] shape,
-            int groupSize,
-            int axis,
-            DType type,
-            Arena arena) {
-        Tensor tensor = Tensor.allocate(arena, DType.F32, shape);
-        MemorySegment.copy(values, 0, tensor.segment(), Tensor.FLOAT, 0, values.length);
-        HqqConfig config = HqqConfig.of(META_BITS, groupSize, axis).withOptimize(false).withComputeDtype(type);
-        return quantize(compute, what + " of " + name, tensor, config, arena);
+    /// How scales or zero points of that geometry are quantized.
+    static HqqConfig metaConfig(HqqMetaConfig meta, HqqGeometry geometry, DType computeDtype) {
+        HqqConfig config =
+                switch (meta) {
+                    case HqqMetaConfig.Plain() -> throw new IllegalArgumentException("plain values are not quantized");
+                    case HqqMetaConfig.PerTensor() -> HqqConfig.of(META_BITS, geometry.groups(), 1);
+                    case HqqMetaConfig.Grouped(int size, int axis) -> HqqConfig.of(META_BITS, size, axis);
+                };
+        return config.withOptimize(false).withComputeDtype(computeDtype);
     }
 
     private static MemorySegment widened(Compute compute, Tensor weight) {

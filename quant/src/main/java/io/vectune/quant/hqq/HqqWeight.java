@@ -1,22 +1,25 @@
 package io.vectune.quant.hqq;
 
+import io.vectune.quant.QuantizedWeight;
+import io.vectune.quant.TensorSpec;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
-import io.vectune.runtime.weight.Weight;
 import io.vectune.runtime.weight.WeightNorms;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
+import java.util.SequencedMap;
 
 /// A weight quantized by HQQ: packed integer codes, and a scale and a float zero point for each group.
 ///
 ///     W = (code - zeroPoint) * scale         both operations rounded to the compute type
 ///
 /// [#decode] gives the bits of hqq's `dequantize()`. Immutable; the arena that holds its memory must outlive it.
-public final class HqqWeight implements Weight {
+public final class HqqWeight implements QuantizedWeight {
     private static final int FEW_TOKENS = 4;
 
-    private final HqqBits bits;
+    private final HqqConfig config;
     private final HqqMeta scaleMeta;
     private final HqqMeta zeroMeta;
     private final HqqCodes codes;
@@ -25,9 +28,8 @@ public final class HqqWeight implements Weight {
 
     /// @param packed exactly the words that `geometry` asks for
     HqqWeight(
-            HqqBits bits,
+            HqqConfig config,
             HqqGeometry geometry,
-            DType computeDtype,
             MemorySegment packed,
             HqqMeta scaleMeta,
             HqqMeta zeroMeta) {
@@ -35,7 +37,7 @@ public final class HqqWeight implements Weight {
             throw new IllegalArgumentException(
                     "packed: expected " + geometry.packedBytes() + " bytes, found " + packed.byteSize());
         }
-        this.bits = bits;
+        this.config = config;
         this.scaleMeta = scaleMeta;
         this.zeroMeta = zeroMeta;
         this.codes =
@@ -46,13 +48,18 @@ public final class HqqWeight implements Weight {
                         packed,
                         scaleMeta.decoded(),
                         zeroMeta.decoded(),
-                        computeDtype);
+                        config.computeDtype());
         this.rowsPerSlot = (codes.words() + geometry.inFeatures() - 1) / geometry.inFeatures();
     }
 
     /// The code width.
     public HqqBits bits() {
-        return bits;
+        return config.bits();
+    }
+
+    /// How it was quantized, as far as it is known.
+    public HqqConfig config() {
+        return config;
     }
 
     /// Where codes and groups lie.
@@ -61,6 +68,7 @@ public final class HqqWeight implements Weight {
     }
 
     /// The type whose rounding dequantization applies: F32, F16 or BF16.
+    @Override
     public DType computeDtype() {
         return codes.computeDtype();
     }
@@ -70,9 +78,10 @@ public final class HqqWeight implements Weight {
         return codes.packed();
     }
 
-    /// The packed words as the tensor that files hold.
+    /// The packed words as the tensor that files hold: words, or floats of the compute type that show the same bytes.
     public Tensor packedTensor() {
-        return Tensor.of(geometry().packing().wordType(), geometry().packedShape(), packed());
+        TensorSpec spec = HqqStateDict.packedSpec(geometry(), config);
+        return Tensor.of(spec.dtype(), spec.sizes(), packed());
     }
 
     /// The scales as they are stored.
@@ -179,6 +188,11 @@ public final class HqqWeight implements Weight {
     }
 
     @Override
+    public SequencedMap<String, Tensor> tensors(String layer, Arena arena) {
+        return HqqStateDict.encode(this, layer, arena);
+    }
+
+    @Override
     public WeightNorms norms() {
         return norms;
     }
@@ -193,7 +207,7 @@ public final class HqqWeight implements Weight {
         HqqGeometry geometry = geometry();
         return "hqq %s-bit, group %d, axis %d, %s"
                 .formatted(
-                        bits.text(),
+                        bits().text(),
                         geometry.groupSize(),
                         geometry.axis(),
                         computeDtype().name().toLowerCase(Locale.ROOT));

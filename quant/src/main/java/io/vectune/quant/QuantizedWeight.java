@@ -1,0 +1,20 @@
+package io.vectune.quant;
+
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.Weight;
+import java.lang.foreign.Arena;
+import java.util.SequencedMap;
+
+/// A quantized weight that a checkpoint can hold: it knows the tensors that its library stores for a layer.
+public interface QuantizedWeight extends Weight {
+    /// The type in which its library dequantizes: what a merge into a dense weight writes by default.
+    DType computeDtype();
+
+    /// The tensors of this weight in a checkpoint, by full name: those that loading reads back, and whatever else the
+    /// library wants beside them. The bias of a layer is not among them.
+    ///
+    /// @param layer name of the linear layer, `model.layers.0.self_attn.q_proj`: names start with it and a dot
+    /// @param arena for small tensors made on the way; large ones are views of this weight
+    SequencedMap<String, Tensor> tensors(String layer, Arena arena);
+}

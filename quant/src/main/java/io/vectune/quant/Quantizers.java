@@ -1,0 +1,34 @@
+package io.vectune.quant;
+
+import io.vectune.quant.hqq.HqqWeightQuantizer;
+import io.vectune.runtime.NearMatches;
+import io.vectune.runtime.VectuneException;
+import java.util.List;
+
+/// The quantizers by the method that a user names.
+public final class Quantizers {
+    private static final List<String> METHODS = List.of("hqq");
+
+    private Quantizers() {}
+
+    /// The known methods.
+    public static List<String> methods() {
+        return METHODS;
+    }
+
+    /// The quantizer for these options.
+    ///
+    /// @throws VectuneException if the method is unknown or an option has a value that it cannot have
+    public static WeightQuantizer of(QuantizeOptions options) {
+        return switch (options.method()) {
+            case "hqq" -> HqqWeightQuantizer.of(options);
+            default ->
+                    throw new VectuneException(
+                            "method: expected one of "
+                                    + String.join(", ", METHODS)
+                                    + ", found "
+                                    + options.method()
+                                    + NearMatches.hint(options.method(), METHODS));
+        };
+    }
+}
