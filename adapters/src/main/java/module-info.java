@@ -5,6 +5,8 @@ import org.jspecify.annotations.NullMarked;
 module io.vectune.adapters {
     requires transitive io.vectune.runtime;
     requires static transitive org.jspecify;
+    requires ejml.core;
+    requires ejml.ddense;
     requires tools.jackson.databind;
 
     exports io.vectune.adapters;

@@ -1,7 +1,13 @@
 package io.vectune.adapters;
 
+import io.vectune.adapters.kind.AntiPasto;
+import io.vectune.adapters.kind.Delora;
 import io.vectune.adapters.kind.Dora;
+import io.vectune.adapters.kind.Hra;
+import io.vectune.adapters.kind.Ia3;
 import io.vectune.adapters.kind.Lora;
+import io.vectune.adapters.kind.Pissa;
+import io.vectune.adapters.kind.Road;
 import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
 import java.util.List;
@@ -11,7 +17,17 @@ import java.util.TreeSet;
 /// The registry: one line a kind. The order matters where kinds share a `peft_type`: special ones first.
 public final class AdapterKinds {
     /// All kinds.
-    public static final List<AdapterKind> ALL = List.of(Dora.KIND, Lora.KIND);
+    public static final List<AdapterKind> ALL =
+            List.of(
+                    Dora.KIND,
+                    Pissa.KIND,
+                    Pissa.OLORA,
+                    Lora.KIND,
+                    Delora.KIND,
+                    Hra.KIND,
+                    Ia3.KIND,
+                    Road.KIND,
+                    AntiPasto.KIND);
 
     private AdapterKinds() {}
 

@@ -44,9 +44,20 @@ public record AdapterParameter(String name, Matrix values, boolean trainable, Ro
     ///
     /// @param key what follows the module's name: `lora_A.weight`
     /// @param transposed whether the file holds the transpose of `values`
+    /// @param required whether a file without it is refused; otherwise the start value stays
     /// @param shape the shape in the file
     @SuppressWarnings("ArrayRecordComponent") // compared by nobody; a shape is an array everywhere
-    public record Stored(String key, boolean transposed, long... shape) {
+    public record Stored(String key, boolean transposed, boolean required, long... shape) {
+        /// A tensor that must be there.
+        public Stored(String key, boolean transposed, long... shape) {
+            this(key, transposed, true, shape);
+        }
+
+        /// The same tensor, which may be absent.
+        public Stored optional() {
+            return new Stored(key, transposed, false, shape);
+        }
+
         @Override
         public String toString() {
             return key + Arrays.toString(shape);

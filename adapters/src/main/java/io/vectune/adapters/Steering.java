@@ -50,7 +50,7 @@ public final class Steering {
     }
 
     /// The end of the run of rows from `row` on that share its coefficient.
-    int runEnd(int row, int rows) {
+    public int runEnd(int row, int rows) {
         if (perRow.length == 0) {
             return rows;
         }

@@ -105,7 +105,7 @@ public final class PeftDirectory {
                                 if (source.contains(name)) {
                                     TensorFill.read(
                                             source.tensor(name), parameter, stored, source.origin(), site.name());
-                                } else {
+                                } else if (stored.required()) {
                                     missing.add(name);
                                 }
                             }

@@ -1,0 +1,225 @@
+package io.vectune.adapters.kind;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterCall;
+import io.vectune.adapters.AdapterKind;
+import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterParameter.Role;
+import io.vectune.adapters.AdapterRecipe;
+import io.vectune.adapters.ConfigFields;
+import io.vectune.adapters.Initialization;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.LowRankForm;
+import io.vectune.adapters.ProductMap;
+import io.vectune.adapters.StoredShapes;
+import io.vectune.adapters.kernel.DropoutMask;
+import io.vectune.adapters.kernel.LowRank;
+import io.vectune.adapters.kernel.RowKernels;
+import io.vectune.adapters.random.SplitMix;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.MatMul;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.weight.Weight;
+import java.lang.foreign.Arena;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// LoRA that starts from a part of the weight itself: PiSSA (Meng et al. 2024, arXiv 2404.02948), the top singular
+/// part, and OLoRA (Büyükakyüz 2024, arXiv 2406.01775), the first columns of Q and rows of R.
+///
+/// PEFT takes the start out of the base weight, which then fits no other adapter. Here the base stays as it is and the
+/// frozen start (A0, B0) is subtracted in rank space, which is the same function:
+///
+///     y = x (W - s B0 A0)ᵀ + s (x Aᵀ) Bᵀ + b
+///       = x Wᵀ + b + s ( (x Aᵀ) (B - B0)ᵀ + (x (A - A0)ᵀ) B0ᵀ )
+///
+/// | parameter | shape | start | file |
+/// |---|---|---|---|
+/// | loraA, A0 | (rank, inFeatures) | sqrt(S/s) Vᵀ, or R | lora_A.weight; A0 is recomputed from W |
+/// | loraB, B0 | (outFeatures, rank) | U sqrt(S/s), or Q | lora_B.weight; B0 is recomputed from W |
+///
+/// Identity at start: bitwise, as both differences are zeros. Forward saves h = x [A; A - A0]ᵀ (tokens, 2 rank).
+///
+///     gH' = s gY [B - B0, B0]    dB = s gYᵀ h_A    dA = (gH'_1 + gH'_2)ᵀ x    gX = gY W + gH' [A; A - A0]
+///
+/// Merge     W + s [B - B0, B0] [A; A - A0]: an exact LoRA of rank 2 rank
+/// Source    peft tuners/lora/layer.py (pissa_init, olora_init)
+public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm {
+    /// The registry entry of PiSSA.
+    public static final AdapterKind KIND = kind("pissa", LoraStart.Method.PISSA);
+
+    /// The registry entry of OLoRA.
+    public static final AdapterKind OLORA = kind("olora", LoraStart.Method.OLORA);
+
+    private static AdapterKind kind(String name, LoraStart.Method method) {
+        return new AdapterKind(
+                name,
+                "LORA",
+                Map.of("init_lora_weights", name),
+                fields -> fields.raw("init_lora_weights") instanceof String text && text.startsWith(name),
+                fields -> Recipe.read(name, method, fields));
+    }
+
+    private final int rank;
+    private final float scaling;
+    private final double dropout;
+    private final long stream;
+    private final Matrix loraA;
+    private final Matrix loraB;
+    private final Matrix startA;
+    private final Matrix startB;
+    private final Matrix stackedA;
+    private final Matrix stackedB;
+
+    private Pissa(String kind, LayerSite site, LoraConfig config, int rank, Arena arena) {
+        super(kind, site);
+        this.rank = rank;
+        this.scaling = config.scalingOf(site, rank);
+        this.dropout = config.dropout();
+        this.stream = SplitMix.hash(site.name());
+        this.loraA = Matrix.allocate(arena, rank, inFeatures());
+        this.loraB = Matrix.allocate(arena, outFeatures(), rank);
+        this.startA = Matrix.allocate(arena, rank, inFeatures());
+        this.startB = Matrix.allocate(arena, outFeatures(), rank);
+        this.stackedA = Matrix.allocate(arena, 2 * rank, inFeatures());
+        this.stackedB = Matrix.allocate(arena, outFeatures(), 2 * rank);
+    }
+
+    @Override
+    public List<AdapterParameter> parameters() {
+        return List.of(
+                AdapterParameter.matrix("loraA", "lora_A.weight", Role.INPUT_FACTOR, loraA),
+                AdapterParameter.matrix("loraB", "lora_B.weight", Role.OUTPUT_FACTOR, loraB),
+                new AdapterParameter("startA", startA, false, Role.INPUT_FACTOR, null),
+                new AdapterParameter("startB", startB, false, Role.OUTPUT_FACTOR, null));
+    }
+
+    @Override
+    public Form form() {
+        return Form.ADDS;
+    }
+
+    @Override
+    public void refresh(Compute compute, Weight weight) {
+        for (int k = 0; k < rank; k++) {
+            for (int i = 0; i < inFeatures(); i++) {
+                stackedA.set(k, i, loraA.get(k, i));
+                stackedA.set(rank + k, i, loraA.get(k, i) - startA.get(k, i));
+            }
+        }
+        for (int o = 0; o < outFeatures(); o++) {
+            for (int k = 0; k < rank; k++) {
+                stackedB.set(o, k, loraB.get(o, k) - startB.get(o, k));
+                stackedB.set(o, rank + k, startB.get(o, k));
+            }
+        }
+    }
+
+    @Override
+    public long savedFloats(int tokens) {
+        return 2L * tokens * rank;
+    }
+
+    @Override
+    public void applyToProduct(AdapterCall call, Matrix y) {
+        Workspace workspace = call.compute().workspace();
+        long mark = workspace.mark();
+        Matrix h = call.savedOrTemporary(0, y.rows(), 2 * rank);
+        LowRank.forward(call.compute(), dropped(call), stackedA, stackedB, scaling, h, y);
+        RowKernels.addRow(call.compute(), y, call.bias());
+        workspace.release(mark);
+    }
+
+    @Override
+    public void backwardProduct(
+            AdapterCall call,
+            Matrix gradOutput,
+            @Nullable Matrix gradProduct,
+            @Nullable Matrix gradInput,
+            List<Matrix> gradients) {
+        Compute compute = call.compute();
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        int tokens = gradOutput.rows();
+        Matrix h = call.saved(0, tokens, 2 * rank);
+        Matrix gradH = workspace.matrix(tokens, 2 * rank);
+        MatMul.nn(compute, scaling, gradOutput, stackedB, gradH, false);
+        MatMul.tn(compute, scaling, gradOutput, h.columns(0, rank), gradients.get(1), true);
+        if (gradInput != null) {
+            MatMul.nn(compute, 1, gradH, stackedA, gradInput, false);
+            if (drops(call)) {
+                DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
+            }
+        }
+        Matrix first = gradH.columns(0, rank);
+        RowKernels.addScaled(compute, first, gradH.columns(rank, 2 * rank), 1);
+        MatMul.tn(compute, 1, first, dropped(call), gradients.get(0), true);
+        workspace.release(mark);
+    }
+
+    private boolean drops(AdapterCall call) {
+        return dropout > 0 && call.options().training();
+    }
+
+    private Matrix dropped(AdapterCall call) {
+        if (!drops(call)) {
+            return call.x();
+        }
+        Matrix masked = call.compute().workspace().matrix(call.x().rows(), inFeatures());
+        DropoutMask.apply(call.compute(), call.x(), dropout, call.options().dropoutSeed(), stream, masked);
+        return masked;
+    }
+
+    @Override
+    public void merge(Compute compute, Weight weight, Matrix merged) {
+        DenseCopy.of(weight, merged);
+        MatMul.nn(compute, scaling, stackedB, stackedA, merged, true);
+    }
+
+    @Override
+    public Factors lowRank(Compute compute) {
+        return new Factors(stackedA, stackedB, scaling);
+    }
+
+    /// The configuration.
+    record Recipe(String kind, LoraConfig config) implements AdapterRecipe {
+        static Recipe read(String name, LoraStart.Method method, ConfigFields fields) {
+            LoraConfig config = LoraConfig.read(fields);
+            if (config.start().method() != method) {
+                throw fields.wrong("init_lora_weights", name, config.start().field());
+            }
+            return new Recipe(name, config);
+        }
+
+        @Override
+        public String peftType() {
+            return "LORA";
+        }
+
+        @Override
+        public Map<String, Object> fields() {
+            return config.fields(false);
+        }
+
+        @Override
+        public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
+            return new Pissa(kind, site, config, config.rankOf(site, shapes), arena);
+        }
+
+        @Override
+        public void initialize(Adapter adapter, LayerSite site, Initialization initialization) {
+            Pissa pissa = (Pissa) adapter;
+            complete(adapter, site, initialization);
+            pissa.loraA.copyFrom(pissa.startA);
+            pissa.loraB.copyFrom(pissa.startB);
+        }
+
+        @Override
+        public void complete(Adapter adapter, LayerSite site, Initialization initialization) {
+            Pissa pissa = (Pissa) adapter;
+            LoraFactors.start(config.start(), site, initialization, pissa.scaling, pissa.startA, pissa.startB);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+package io.vectune.adapters.linalg;
+
+import io.vectune.adapters.random.SplitMix;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.MatMul;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.weight.Weight;
+import org.ejml.data.DMatrixRMaj;
+import org.ejml.dense.row.factory.DecompositionFactory_DDRM;
+import org.ejml.interfaces.decomposition.SingularValueDecomposition_F64;
+
+/// The leading singular triples of a weight: W = sum_k s_k u_k v_kᵀ + rest.
+///
+/// Small matrices get an exact decomposition in double. Large ones get a randomized block Krylov method (Musco, Musco
+/// 2015, arXiv 1504.05477) that multiplies by W and Wᵀ only, through the blocked product, so that quantized weights
+/// need no dense copy: the space spanned by Q, (WᵀW) Q, (WᵀW)^2 Q, ... of a random block Q holds the leading vectors to
+/// f32 accuracy after a few products, much sooner than the last power alone.
+///
+/// Signs are fixed: the entry of largest size in each v_k is positive.
+///
+/// @param u outFeatures * rank, column k at u[o * rank + k]
+/// @param s singular values, descending
+/// @param v rank * inFeatures, row k at v[k * inFeatures + i]
+@SuppressWarnings("ArrayRecordComponent") // a result that nobody compares
+public record TopSvd(double[] u, double[] s, double[] v) {
+    // Up to this smaller side an exact decomposition takes well below a second.
+    private static final int EXACT_SIDE = 160;
+    private static final int OVERSAMPLING = 8;
+    private static final int DEPTH = 5;
+
+    /// The leading `rank` triples.
+    ///
+    /// @throws IllegalArgumentException if the rank exceeds the smaller side
+    public static TopSvd of(Compute compute, Weight weight, int rank, long seed) {
+        int out = weight.outFeatures();
+        int in = weight.inFeatures();
+        if (rank > Math.min(out, in)) {
+            throw new IllegalArgumentException(
+                    "rank: expected at most " + Math.min(out, in) + " for a weight (" + out + ", " + in + "), found "
+                            + rank);
+        }
+        int block = rank + OVERSAMPLING;
+        if (Math.min(out, in) <= Math.max(EXACT_SIDE, block * DEPTH)) {
+            return exact(dense(weight), out, in, rank, false);
+        }
+        return krylov(compute, weight, rank, block, seed);
+    }
+
+    /// The trailing `rank` triples (the smallest singular values), exact; the last triple is the smallest.
+    public static TopSvd trailing(Weight weight, int rank) {
+        return exact(dense(weight), weight.outFeatures(), weight.inFeatures(), rank, true);
+    }
+
+    /// The leading triples of a dense matrix (out, in), exact.
+    public static TopSvd exact(double[] matrix, int out, int in, int rank) {
+        return exact(matrix, out, in, rank, false);
+    }
+
+    private static double[] dense(Weight weight) {
+        int in = weight.inFeatures();
+        float[] row = new float[in];
+        double[] matrix = new double[Math.multiplyExact(weight.outFeatures(), in)];
+        for (int o = 0; o < weight.outFeatures(); o++) {
+            weight.decode(o, o + 1, 0, in, row, 0, in);
+            for (int i = 0; i < in; i++) {
+                matrix[o * in + i] = row[i];
+            }
+        }
+        return matrix;
+    }
+
+    private static TopSvd exact(double[] matrix, int out, int in, int rank, boolean trailing) {
+        DMatrixRMaj input = DMatrixRMaj.wrap(out, in, matrix.clone());
+        SingularValueDecomposition_F64<DMatrixRMaj> svd =
+                DecompositionFactory_DDRM.svd(out, in, true, true, true);
+        if (!svd.decompose(input)) {
+            throw new ArithmeticException("the singular value decomposition did not converge");
+        }
+        DMatrixRMaj u = svd.getU(null, false);
+        DMatrixRMaj vt = svd.getV(null, true);
+        double[] values = svd.getSingularValues();
+        int count = svd.numberOfSingularValues();
+        Integer[] order = new Integer[count];
+        for (int k = 0; k < count; k++) {
+            order[k] = k;
+        }
+        java.util.Arrays.sort(order, (a, b) -> Double.compare(values[b], values[a]));
+        int first = trailing ? count - rank : 0;
+        double[] left = new double[out * rank];
+        double[] kept = new double[rank];
+        double[] right = new double[rank * in];
+        for (int k = 0; k < rank; k++) {
+            int from = order[first + k];
+            kept[k] = values[from];
+            for (int o = 0; o < out; o++) {
+                left[o * rank + k] = u.get(o, from);
+            }
+            for (int i = 0; i < in; i++) {
+                right[k * in + i] = vt.get(from, i);
+            }
+        }
+        return new TopSvd(left, kept, right).withFixedSigns(out, in);
+    }
+
+    private static TopSvd krylov(Compute compute, Weight weight, int rank, int block, long seed) {
+        int out = weight.outFeatures();
+        int in = weight.inFeatures();
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        Matrix basis = workspace.matrix(block * DEPTH, in);
+        Matrix product = workspace.matrix(block, out);
+        SplitMix random = new SplitMix(seed);
+        random.fillNormal(basis.rows(0, block), 0, 1);
+        orthonormalize(basis, 0, block);
+        for (int step = 1; step < DEPTH; step++) {
+            Matrix last = basis.rows((step - 1) * block, step * block);
+            Matrix next = basis.rows(step * block, (step + 1) * block);
+            MatMul.multiply(compute, weight, last, product, false);
+            MatMul.multiplyTransposed(compute, weight, product, next, false);
+            orthonormalize(basis, step * block, (step + 1) * block);
+        }
+        // Rayleigh-Ritz: W restricted to the basis, C = W basisᵀ (out, m), held transposed.
+        int size = basis.rows();
+        Matrix image = workspace.matrix(size, out);
+        MatMul.multiply(compute, weight, basis, image, false);
+        TopSvd small = exact(transposed(image), out, size, rank, false);
+        // v = small.v basis
+        Matrix coefficients = workspace.matrix(rank, size);
+        for (int k = 0; k < rank; k++) {
+            for (int j = 0; j < size; j++) {
+                coefficients.set(k, j, (float) small.v[k * size + j]);
+            }
+        }
+        Matrix right = workspace.matrix(rank, in);
+        MatMul.nn(compute, 1, coefficients, basis, right, false);
+        float[] values = right.toArray();
+        double[] v = new double[values.length];
+        for (int i = 0; i < values.length; i++) {
+            v[i] = values[i];
+        }
+        workspace.release(mark);
+        return new TopSvd(small.u, small.s, v).withFixedSigns(out, in);
+    }
+
+    private static double[] transposed(Matrix matrix) {
+        float[] values = matrix.toArray();
+        int rows = matrix.rows();
+        int columns = matrix.columns();
+        double[] result = new double[values.length];
+        for (int row = 0; row < rows; row++) {
+            for (int column = 0; column < columns; column++) {
+                result[column * rows + row] = values[row * columns + column];
+            }
+        }
+        return result;
+    }
+
+    // Rows [from, to) orthonormal to each other and to all rows before: Gram-Schmidt, twice, sums in double.
+    private static void orthonormalize(Matrix basis, int from, int to) {
+        int columns = basis.columns();
+        double[][] rows = new double[to][];
+        for (int row = 0; row < to; row++) {
+            float[] values = basis.rows(row, row + 1).toArray();
+            rows[row] = new double[columns];
+            for (int i = 0; i < columns; i++) {
+                rows[row][i] = values[i];
+            }
+        }
+        for (int row = from; row < to; row++) {
+            double[] current = rows[row];
+            for (int pass = 0; pass < 2; pass++) {
+                for (int other = 0; other < row; other++) {
+                    double dot = 0;
+                    for (int i = 0; i < columns; i++) {
+                        dot += current[i] * rows[other][i];
+                    }
+                    for (int i = 0; i < columns; i++) {
+                        current[i] -= dot * rows[other][i];
+                    }
+                }
+            }
+            double square = 0;
+            for (double value : current) {
+                square += value * value;
+            }
+            double scale = square > 0 ? 1 / Math.sqrt(square) : 0;
+            for (int i = 0; i < columns; i++) {
+                current[i] *= scale;
+                basis.set(row, i, (float) current[i]);
+            }
+        }
+    }
+
+    private TopSvd withFixedSigns(int out, int in) {
+        int rank = s.length;
+        for (int k = 0; k < rank; k++) {
+            int largest = 0;
+            for (int i = 1; i < in; i++) {
+                if (Math.abs(v[k * in + i]) > Math.abs(v[k * in + largest])) {
+                    largest = i;
+                }
+            }
+            if (v[k * in + largest] < 0) {
+                for (int i = 0; i < in; i++) {
+                    v[k * in + i] = -v[k * in + i];
+                }
+                for (int o = 0; o < out; o++) {
+                    u[o * rank + k] = -u[o * rank + k];
+                }
+            }
+        }
+        return this;
+    }
+}
