@@ -2,12 +2,14 @@ package io.vectune.models.load;
 
 import io.vectune.models.decoder.DecoderConfig;
 import io.vectune.models.decoder.DecoderModel;
+import io.vectune.quant.gguf.GgufFile;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.safetensors.SafetensorsCheckpoint;
 import io.vectune.runtime.safetensors.TensorSource;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Locale;
 
 /// Opens models: a Hugging Face directory (config.json, model.safetensors or shards with their index) or a GGUF file.
 public final class ModelLoader {
@@ -26,9 +28,14 @@ public final class ModelLoader {
             throw new VectuneException(
                     path + ": no such file or directory; expected a model directory or a .gguf file");
         }
-        throw new VectuneException(
-                path
-                        + ": expected a Hugging Face model directory with config.json or a .gguf file, found another file");
+        if (!path.toString().toLowerCase(Locale.ROOT).endsWith(".gguf")) {
+            throw new VectuneException(
+                    path
+                            + ": expected a Hugging Face model directory with config.json or a .gguf file, found another"
+                            + " file");
+        }
+        GgufFile file = GgufFile.open(path, arena);
+        return new LoadedModel(path, GgufModel.build(file, arena), GgufModel.generation(file));
     }
 
     private static LoadedModel loadDirectory(Path directory, Arena arena) {
