@@ -9,6 +9,7 @@ module io.vectune.models {
     requires static transitive org.jspecify;
     requires tools.jackson.databind;
 
+    exports io.vectune.models.data;
     exports io.vectune.models.decoder;
     exports io.vectune.models.eval;
     exports io.vectune.models.generate;

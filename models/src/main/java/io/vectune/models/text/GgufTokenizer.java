@@ -1,5 +1,7 @@
 package io.vectune.models.text;
 
+import io.vectune.quant.gguf.GgufFile;
+import io.vectune.quant.gguf.GgufMetadata;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.VectuneException;
 import java.util.ArrayList;
@@ -33,6 +35,45 @@ public final class GgufTokenizer {
                     + "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
     private GgufTokenizer() {}
+
+    /// The tokenizer of an open file. Nothing of the file is used afterwards.
+    ///
+    /// @throws VectuneException if the file has no tokenizer, another kind of tokenizer, or contradicts itself
+    public static Tokenizer of(GgufFile file) {
+        return of(new FileKeys(file.origin(), file.metadata()));
+    }
+
+    private record FileKeys(String origin, GgufMetadata metadata) implements GgufKeys {
+        @Override
+        public boolean has(String key) {
+            return metadata.has(key);
+        }
+
+        @Override
+        public String string(String key) {
+            return metadata.string(key);
+        }
+
+        @Override
+        public int integer(String key) {
+            return metadata.integer(key);
+        }
+
+        @Override
+        public boolean flag(String key) {
+            return metadata.flag(key);
+        }
+
+        @Override
+        public List<String> strings(String key) {
+            return metadata.strings(key);
+        }
+
+        @Override
+        public int[] integers(String key) {
+            return metadata.integers(key);
+        }
+    }
 
     /// Whether a file has a tokenizer that [#of] can build.
     public static boolean isSupported(GgufKeys keys) {
