@@ -9,6 +9,7 @@ module io.vectune.quant {
     requires transitive tools.jackson.databind;
 
     exports io.vectune.quant;
+    exports io.vectune.quant.bnb;
     exports io.vectune.quant.gguf;
     exports io.vectune.quant.hqq;
 }

@@ -13,7 +13,7 @@ import java.util.Arrays;
 ///
 /// The block sums of level 1 do not depend on each other: a large sum can be made by many threads and has the same bits.
 /// Source: aten/native/cpu/SumKernel.cpp (cascade_sum), the order that is used without AVX-512 dispatch.
-final class CascadeSum {
+public final class CascadeSum {
     /// Lanes of a row.
     static final int ROW = 32;
 
@@ -28,7 +28,7 @@ final class CascadeSum {
     private final float[] block = new float[ROW];
 
     /// @param length number of values
-    CascadeSum(long length) {
+    public CascadeSum(long length) {
         this.length = length;
         this.rows = length / ROW;
         this.log = Math.max(4, ceilLog2(rows) / 4);
@@ -76,7 +76,7 @@ final class CascadeSum {
     }
 
     /// The sum of `values[from, from + length)`.
-    float sum(float[] values, int from) {
+    public float sum(float[] values, int from) {
         if (length < VECTOR) {
             return shortSum(values, from);
         }

@@ -63,6 +63,39 @@ public final class Lanes {
         return IntVector.broadcast(I32, word).lanewise(VectorOperators.LSHR, LANE_INDEX).and(1);
     }
 
+    /// A table of 16 f32 values, given by their bits, at the low four bits of each lane. The tables of one width: 16 lanes
+    /// use the first vector, 8 lanes the first two, 4 lanes all four.
+    public static FloatVector lookup(
+            IntVector index, IntVector table0, IntVector table1, IntVector table2, IntVector table3) {
+        return lookupInts(index, table0, table1, table2, table3).reinterpretAsFloats();
+    }
+
+    /// A table of 16 ints at the low four bits of each lane, as [#lookup].
+    public static IntVector lookupInts(
+            IntVector index, IntVector table0, IntVector table1, IntVector table2, IntVector table3) {
+        if (COUNT == 16) {
+            return index.selectFrom(table0);
+        }
+        if (COUNT == 8) {
+            return index.selectFrom(table0, table1);
+        }
+        IntVector low = index.selectFrom(table0, table1);
+        IntVector high = index.selectFrom(table2, table3);
+        return low.blend(high, index.and(8).compare(VectorOperators.NE, 0));
+    }
+
+    /// The low byte of each lane, to `bytes[from, from + COUNT)`.
+    public static void storeBytes(IntVector lanes, byte[] bytes, int from) {
+        if (COUNT == 4) {
+            bytes[from] = (byte) lanes.lane(0);
+            bytes[from + 1] = (byte) lanes.lane(1);
+            bytes[from + 2] = (byte) lanes.lane(2);
+            bytes[from + 3] = (byte) lanes.lane(3);
+            return;
+        }
+        ((ByteVector) lanes.convertShape(VectorOperators.I2B, BYTES, 0)).intoArray(bytes, from);
+    }
+
     /// Int lanes as f32 lanes, by value.
     public static FloatVector toFloat(IntVector lanes) {
         return (FloatVector) lanes.convertShape(VectorOperators.I2F, F32, 0);
