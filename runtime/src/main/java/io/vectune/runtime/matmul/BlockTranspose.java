@@ -68,19 +68,12 @@ final class BlockTranspose {
         e7.reinterpretAsFloats().intoArray(target, to + 7 * stride);
     }
 
-    /// target[row, column] (+)= alpha * tile[from + column * stride + row] for 8 rows and 8 columns of the target.
+    /// target[row, column] = alpha * tile[from + column * stride + row] for 8 rows and 8 columns of the target.
     ///
     /// @param to byte offset of the block
     /// @param targetStride bytes from one row to the next
     static void toSegment(
-            float[] tile,
-            int from,
-            int stride,
-            float alpha,
-            MemorySegment target,
-            long to,
-            long targetStride,
-            boolean accumulate) {
+            float[] tile, int from, int stride, float alpha, MemorySegment target, long to, long targetStride) {
         IntVector a0 = FloatVector.fromArray(F32, tile, from).reinterpretAsInts();
         IntVector a1 = FloatVector.fromArray(F32, tile, from + stride).reinterpretAsInts();
         IntVector a2 = FloatVector.fromArray(F32, tile, from + 2 * stride).reinterpretAsInts();
@@ -113,21 +106,58 @@ final class BlockTranspose {
         IntVector e5 = HIGH.selectFrom(d2, d6);
         IntVector e6 = LOW.selectFrom(d3, d7);
         IntVector e7 = HIGH.selectFrom(d3, d7);
-        put(e0.reinterpretAsFloats().mul(alpha), target, to, accumulate);
-        put(e1.reinterpretAsFloats().mul(alpha), target, to + targetStride, accumulate);
-        put(e2.reinterpretAsFloats().mul(alpha), target, to + 2 * targetStride, accumulate);
-        put(e3.reinterpretAsFloats().mul(alpha), target, to + 3 * targetStride, accumulate);
-        put(e4.reinterpretAsFloats().mul(alpha), target, to + 4 * targetStride, accumulate);
-        put(e5.reinterpretAsFloats().mul(alpha), target, to + 5 * targetStride, accumulate);
-        put(e6.reinterpretAsFloats().mul(alpha), target, to + 6 * targetStride, accumulate);
-        put(e7.reinterpretAsFloats().mul(alpha), target, to + 7 * targetStride, accumulate);
+        e0.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to, LITTLE);
+        e1.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + targetStride, LITTLE);
+        e2.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 2 * targetStride, LITTLE);
+        e3.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 3 * targetStride, LITTLE);
+        e4.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 4 * targetStride, LITTLE);
+        e5.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 5 * targetStride, LITTLE);
+        e6.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 6 * targetStride, LITTLE);
+        e7.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 7 * targetStride, LITTLE);
     }
 
-    private static void put(FloatVector value, MemorySegment target, long at, boolean accumulate) {
-        if (accumulate) {
-            value.add(FloatVector.fromMemorySegment(F32, target, at, LITTLE)).intoMemorySegment(target, at, LITTLE);
-        } else {
-            value.intoMemorySegment(target, at, LITTLE);
-        }
+    /// target[row, column] += alpha * tile[from + column * stride + row]: [#toSegment], added.
+    static void addToSegment(
+            float[] tile, int from, int stride, float alpha, MemorySegment target, long to, long targetStride) {
+        IntVector a0 = FloatVector.fromArray(F32, tile, from).reinterpretAsInts();
+        IntVector a1 = FloatVector.fromArray(F32, tile, from + stride).reinterpretAsInts();
+        IntVector a2 = FloatVector.fromArray(F32, tile, from + 2 * stride).reinterpretAsInts();
+        IntVector a3 = FloatVector.fromArray(F32, tile, from + 3 * stride).reinterpretAsInts();
+        IntVector a4 = FloatVector.fromArray(F32, tile, from + 4 * stride).reinterpretAsInts();
+        IntVector a5 = FloatVector.fromArray(F32, tile, from + 5 * stride).reinterpretAsInts();
+        IntVector a6 = FloatVector.fromArray(F32, tile, from + 6 * stride).reinterpretAsInts();
+        IntVector a7 = FloatVector.fromArray(F32, tile, from + 7 * stride).reinterpretAsInts();
+        IntVector b0 = LOW.selectFrom(a0, a4);
+        IntVector b1 = HIGH.selectFrom(a0, a4);
+        IntVector b2 = LOW.selectFrom(a1, a5);
+        IntVector b3 = HIGH.selectFrom(a1, a5);
+        IntVector b4 = LOW.selectFrom(a2, a6);
+        IntVector b5 = HIGH.selectFrom(a2, a6);
+        IntVector b6 = LOW.selectFrom(a3, a7);
+        IntVector b7 = HIGH.selectFrom(a3, a7);
+        IntVector d0 = LOW.selectFrom(b0, b4);
+        IntVector d1 = HIGH.selectFrom(b0, b4);
+        IntVector d2 = LOW.selectFrom(b1, b5);
+        IntVector d3 = HIGH.selectFrom(b1, b5);
+        IntVector d4 = LOW.selectFrom(b2, b6);
+        IntVector d5 = HIGH.selectFrom(b2, b6);
+        IntVector d6 = LOW.selectFrom(b3, b7);
+        IntVector d7 = HIGH.selectFrom(b3, b7);
+        IntVector e0 = LOW.selectFrom(d0, d4);
+        IntVector e1 = HIGH.selectFrom(d0, d4);
+        IntVector e2 = LOW.selectFrom(d1, d5);
+        IntVector e3 = HIGH.selectFrom(d1, d5);
+        IntVector e4 = LOW.selectFrom(d2, d6);
+        IntVector e5 = HIGH.selectFrom(d2, d6);
+        IntVector e6 = LOW.selectFrom(d3, d7);
+        IntVector e7 = HIGH.selectFrom(d3, d7);
+        e0.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to, LITTLE)).intoMemorySegment(target, to, LITTLE);
+        e1.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + targetStride, LITTLE)).intoMemorySegment(target, to + targetStride, LITTLE);
+        e2.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 2 * targetStride, LITTLE)).intoMemorySegment(target, to + 2 * targetStride, LITTLE);
+        e3.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 3 * targetStride, LITTLE)).intoMemorySegment(target, to + 3 * targetStride, LITTLE);
+        e4.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 4 * targetStride, LITTLE)).intoMemorySegment(target, to + 4 * targetStride, LITTLE);
+        e5.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 5 * targetStride, LITTLE)).intoMemorySegment(target, to + 5 * targetStride, LITTLE);
+        e6.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 6 * targetStride, LITTLE)).intoMemorySegment(target, to + 6 * targetStride, LITTLE);
+        e7.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 7 * targetStride, LITTLE)).intoMemorySegment(target, to + 7 * targetStride, LITTLE);
     }
 }

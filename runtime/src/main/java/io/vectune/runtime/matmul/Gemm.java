@@ -36,8 +36,8 @@ final class Gemm implements ThreadTeam.Task {
     /// Left rows whose block stays in the second-level cache while the panels pass.
     private static final int CACHED_ROWS = 144;
 
-    /// The most left rows of a unit: with their tile buffer they fill the second-level cache.
-    private static final int MAX_UNIT_ROWS = 384;
+    /// The most left rows of a unit: their block and tile buffer stay in a second-level cache of 1 MB.
+    private static final int MAX_UNIT_ROWS = 192;
 
     private static final int PACK_ROWS = 96;
 

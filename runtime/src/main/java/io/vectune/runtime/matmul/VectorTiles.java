@@ -177,7 +177,11 @@ final class VectorTiles implements TileKernels {
             long at = to + 4 * (row * stride);
             for (int column = 0; column < blockColumns; column += BLOCK) {
                 int block = offset + column * width + row;
-                BlockTranspose.toSegment(tile, block, width, alpha, segment, at + 4L * column, rowBytes, accumulate);
+                if (accumulate) {
+                    BlockTranspose.addToSegment(tile, block, width, alpha, segment, at + 4L * column, rowBytes);
+                } else {
+                    BlockTranspose.toSegment(tile, block, width, alpha, segment, at + 4L * column, rowBytes);
+                }
             }
         }
         for (int row = 0; row < rows; row++) {

@@ -3,11 +3,12 @@ package io.vectune.runtime.weight;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
-import java.lang.foreign.MemorySegment;
 import java.util.Locale;
 
 /// A dense weight in F32, F16 or BF16, usually mapped from a file; computed in f32.
 public final class DenseWeight implements Weight {
+    private static final DenseKernels KERNELS = DenseKernels.active();
+
     private final Tensor tensor;
     private final int outFeatures;
     private final int inFeatures;
@@ -44,30 +45,17 @@ public final class DenseWeight implements Weight {
     @Override
     public void decode(
             int rowFrom, int rowTo, int columnFrom, int columnTo, float[] tile, int tileOffset, int tileStride) {
-        MemorySegment segment = tensor.segment();
+        int bytes = tensor.dtype().bytes();
         int count = columnTo - columnFrom;
         for (int row = rowFrom; row < rowTo; row++) {
-            long element = (long) row * inFeatures + columnFrom;
-            int to = tileOffset + (row - rowFrom) * tileStride;
-            switch (tensor.dtype()) {
-                case F32 -> MemorySegment.copy(segment, Tensor.FLOAT, 4 * element, tile, to, count);
-                case BF16 -> {
-                    for (int i = 0; i < count; i++) {
-                        tile[to + i] = Float.intBitsToFloat(segment.get(Tensor.SHORT, 2 * (element + i)) << 16);
-                    }
-                }
-                default -> {
-                    for (int i = 0; i < count; i++) {
-                        tile[to + i] = Float.float16ToFloat(segment.get(Tensor.SHORT, 2 * (element + i)));
-                    }
-                }
-            }
+            long from = bytes * ((long) row * inFeatures + columnFrom);
+            KERNELS.decode(tensor.dtype(), tensor.segment(), from, count, tile, tileOffset + (row - rowFrom) * tileStride);
         }
     }
 
     @Override
     public int fewTokens() {
-        return 1;
+        return 4;
     }
 
     @Override
@@ -78,28 +66,33 @@ public final class DenseWeight implements Weight {
     @Override
     public void prepare(Matrix x, float[] prepared) {
         for (int token = 0; token < x.rows(); token++) {
-            MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
+            KERNELS.prepare(
+                    tensor.dtype(), x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
         }
     }
 
     @Override
     public int units() {
-        return outFeatures;
+        return (outFeatures + DenseKernels.ROWS - 1) / DenseKernels.ROWS;
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
-        for (int token = 0; token < tokens; token++) {
-            for (int row = unitFrom; row < unitTo; row++) {
-                float sum = 0;
-                for (int column = 0; column < inFeatures; column++) {
-                    sum =
-                            Math.fma(
-                                    tensor.getFloat((long) row * inFeatures + column),
-                                    prepared[token * inFeatures + column],
-                                    sum);
-                }
-                y.set(token, row, sum);
+        long rowBytes = (long) inFeatures * tensor.dtype().bytes();
+        for (int unit = unitFrom; unit < unitTo; unit++) {
+            int row = unit * DenseKernels.ROWS;
+            int rows = Math.min(DenseKernels.ROWS, outFeatures - row);
+            for (int token = 0; token < tokens; token++) {
+                KERNELS.product(
+                        tensor.dtype(),
+                        tensor.segment(),
+                        row * rowBytes,
+                        rows,
+                        inFeatures,
+                        prepared,
+                        token * inFeatures,
+                        y.segment(),
+                        y.rowOffset(token) + 4L * row);
             }
         }
     }
