@@ -1,13 +1,20 @@
 package io.vectune.adapters;
 
+import io.vectune.adapters.kind.AdaLora;
 import io.vectune.adapters.kind.AntiPasto;
 import io.vectune.adapters.kind.Delora;
 import io.vectune.adapters.kind.Dora;
+import io.vectune.adapters.kind.Gralora;
 import io.vectune.adapters.kind.Hra;
 import io.vectune.adapters.kind.Ia3;
+import io.vectune.adapters.kind.Loha;
+import io.vectune.adapters.kind.Lokr;
 import io.vectune.adapters.kind.Lora;
+import io.vectune.adapters.kind.Miss;
+import io.vectune.adapters.kind.Oft;
 import io.vectune.adapters.kind.Pissa;
 import io.vectune.adapters.kind.Road;
+import io.vectune.adapters.kind.Vera;
 import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
 import java.util.List;
@@ -27,7 +34,14 @@ public final class AdapterKinds {
                     Hra.KIND,
                     Ia3.KIND,
                     Road.KIND,
-                    AntiPasto.KIND);
+                    AntiPasto.KIND,
+                    Oft.KIND,
+                    Miss.KIND,
+                    Vera.KIND,
+                    AdaLora.KIND,
+                    Loha.KIND,
+                    Lokr.KIND,
+                    Gralora.KIND);
 
     private AdapterKinds() {}
 

@@ -48,6 +48,14 @@ public record AdapterParameter(String name, Matrix values, boolean trainable, Ro
     /// @param shape the shape in the file
     @SuppressWarnings("ArrayRecordComponent") // compared by nobody; a shape is an array everywhere
     public record Stored(String key, boolean transposed, boolean required, long... shape) {
+        /// How keys start that belong to the whole adapter and not to a module.
+        public static final String SHARED = "base_model.";
+
+        /// Whether all layers share the tensor.
+        public boolean isShared() {
+            return key.startsWith(SHARED);
+        }
+
         /// A tensor that must be there.
         public Stored(String key, boolean transposed, long... shape) {
             this(key, transposed, true, shape);

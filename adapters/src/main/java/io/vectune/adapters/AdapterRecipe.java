@@ -20,6 +20,13 @@ public interface AdapterRecipe {
         return List.of("q_proj", "v_proj");
     }
 
+    /// This recipe with what its layers share; most kinds share nothing.
+    ///
+    /// @param arena owns what is shared
+    default AdapterRecipe forLayers(List<LayerSite> targets, Arena arena) {
+        return this;
+    }
+
     /// Makes the adapter of a layer; parameters are zero or the identity until [#initialize] or a file fills them.
     ///
     /// @param arena owns the parameters

@@ -57,8 +57,9 @@ public final class AdapterSet implements AutoCloseable {
             Compute compute) {
         AdapterSet set = new AdapterSet(config);
         try {
+            AdapterRecipe recipe = config.recipe().forLayers(targets, set.arena);
             for (LayerSite site : targets) {
-                Adapter adapter = config.recipe().create(site, set.arena, shapes.apply(site));
+                Adapter adapter = recipe.create(site, set.arena, shapes.apply(site));
                 filler.fill(adapter, site);
                 checkFinite(adapter, site);
                 adapter.refresh(compute, site.weight());

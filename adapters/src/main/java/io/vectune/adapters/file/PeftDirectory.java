@@ -100,7 +100,7 @@ public final class PeftDirectory {
                                 if (stored == null) {
                                     continue;
                                 }
-                                String name = prefix + site.name() + "." + stored.key();
+                                String name = stored.isShared() ? stored.key() : prefix + site.name() + "." + stored.key();
                                 used.add(name);
                                 if (source.contains(name)) {
                                     TensorFill.read(
@@ -161,8 +161,9 @@ public final class PeftDirectory {
             for (AdapterParameter parameter : entry.getValue().parameters()) {
                 Stored stored = parameter.stored();
                 if (stored != null) {
-                    tensors.put(
-                            PREFIX + entry.getKey() + "." + stored.key(), TensorFill.write(parameter, stored, arena));
+                    String name =
+                            stored.isShared() ? stored.key() : PREFIX + entry.getKey() + "." + stored.key();
+                    tensors.put(name, TensorFill.write(parameter, stored, arena));
                 }
             }
         }

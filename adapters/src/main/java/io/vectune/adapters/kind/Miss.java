@@ -1,0 +1,255 @@
+package io.vectune.adapters.kind;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterKind;
+import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterParameter.Role;
+import io.vectune.adapters.AdapterParameter.Stored;
+import io.vectune.adapters.AdapterRecipe;
+import io.vectune.adapters.ConfigFields;
+import io.vectune.adapters.Initialization;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.StoredShapes;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.weight.Weight;
+import java.lang.foreign.Arena;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// MiSS (Kang, Yin 2024, arXiv 2409.15371): inputs summed in blocks of r consecutive ones, then one matrix.
+///
+///     y = x Wᵀ + b + h D        h_k = sum of the inputs i with i mod r = k        D (r, outFeatures)
+///
+/// | form | parameter | start | file |
+/// |---|---|---|---|
+/// | default | D (r, outFeatures) | 0 | miss_block |
+/// | mini | D (r, mini_r), repeated along the outputs | 0 | miss_block |
+/// | bat | D (outFeatures/r, r, r): each r x r block of W changes by W_b D_o + D_o | 0 | miss_block |
+///
+/// Identity at start: exact. The first two are low-rank forms with a fixed 0/1 matrix A' and B' = Dᵀ: dD = dB'ᵀ. `bat`
+/// needs W decoded for each new version of D, so it costs a dense matrix and a second product.
+///
+/// Source    peft tuners/miss/layer.py
+public final class Miss {
+    /// The registry entry.
+    public static final AdapterKind KIND = AdapterKind.of("miss", "MISS", Recipe::read);
+
+    private Miss() {}
+
+    /// Default and mini.
+    private static final class Sums extends FactoredAdapter {
+        private final Matrix block;
+        private final Matrix factorA;
+        private final Matrix factorB;
+
+        Sums(LayerSite site, int rank, int width, double dropout, Arena arena) {
+            super("miss", site, 1, dropout);
+            this.block = Matrix.allocate(arena, rank, width);
+            this.factorA = Matrix.allocate(arena, rank, inFeatures());
+            this.factorB = Matrix.allocate(arena, outFeatures(), rank);
+            for (int i = 0; i < inFeatures(); i++) {
+                factorA.set(i % rank, i, 1);
+            }
+        }
+
+        @Override
+        public List<AdapterParameter> parameters() {
+            return List.of(AdapterParameter.matrix("block", "miss_block", Role.OUTPUT_FACTOR, block));
+        }
+
+        @Override
+        public void refresh(Compute compute, Weight weight) {
+            for (int o = 0; o < outFeatures(); o++) {
+                for (int k = 0; k < block.rows(); k++) {
+                    factorB.set(o, k, block.get(k, o % block.columns()));
+                }
+            }
+        }
+
+        @Override
+        Matrix factorA() {
+            return factorA;
+        }
+
+        @Override
+        Matrix factorB() {
+            return factorB;
+        }
+
+        @Override
+        boolean trainsA() {
+            return false;
+        }
+
+        @Override
+        void chain(@Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
+            Matrix gradient = gradients.getFirst();
+            for (int o = 0; o < outFeatures(); o++) {
+                int column = o % block.columns();
+                for (int k = 0; k < block.rows(); k++) {
+                    gradient.set(k, column, gradient.get(k, column) + gradB.get(o, k));
+                }
+            }
+        }
+    }
+
+    /// bat.
+    private static final class Blocks extends DeltaAdapter {
+        private final int rank;
+        private final Matrix block;
+
+        Blocks(LayerSite site, int rank, Arena arena) {
+            super("miss", site, arena);
+            this.rank = rank;
+            this.block = Matrix.allocate(arena, outFeatures(), rank);
+        }
+
+        @Override
+        public List<AdapterParameter> parameters() {
+            Stored stored = new Stored("miss_block", false, outFeatures() / rank, rank, rank);
+            return List.of(new AdapterParameter("block", block, true, Role.OUTPUT_FACTOR, stored));
+        }
+
+        // dW[o r + a, q r + c] = sum_b W[o r + a, q r + b] D[o, b, c] + D[o, a, c]
+        @Override
+        void form(Compute compute, Weight weight) {
+            DenseCopy.of(weight, delta);
+            float[] row = new float[inFeatures()];
+            for (int line = 0; line < outFeatures(); line++) {
+                int first = line / rank * rank;
+                for (int i = 0; i < inFeatures(); i++) {
+                    int c = i % rank;
+                    int q = i - c;
+                    double sum = block.get(line, c);
+                    for (int b = 0; b < rank; b++) {
+                        sum += (double) delta.get(line, q + b) * block.get(first + b, c);
+                    }
+                    row[i] = (float) sum;
+                }
+                for (int i = 0; i < inFeatures(); i++) {
+                    delta.set(line, i, row[i]);
+                }
+            }
+        }
+
+        @Override
+        void chain(Compute compute, Weight weight, Matrix gradDelta, List<Matrix> gradients) {
+            Matrix gradient = gradients.getFirst();
+            float[] row = new float[inFeatures()];
+            double[] sums = new double[outFeatures() * rank];
+            for (int line = 0; line < outFeatures(); line++) {
+                weight.decode(line, line + 1, 0, inFeatures(), row, 0, inFeatures());
+                int first = line / rank * rank;
+                for (int i = 0; i < inFeatures(); i++) {
+                    int c = i % rank;
+                    int q = i - c;
+                    double g = gradDelta.get(line, i);
+                    sums[line * rank + c] += g;
+                    for (int b = 0; b < rank; b++) {
+                        sums[(first + b) * rank + c] += row[q + b] * g;
+                    }
+                }
+            }
+            SmallMatrix.add(gradient, sums, 1);
+        }
+    }
+
+    /// Which of the three.
+    enum Form {
+        DEFAULT,
+        RANDOM,
+        MINI,
+        BAT
+    }
+
+    /// The configuration.
+    record Recipe(int rank, int miniRank, double dropout, Form form) implements AdapterRecipe {
+        static Recipe read(ConfigFields fields) {
+            int rank = fields.integer("r", 64);
+            if (rank < 1) {
+                throw fields.wrong("r", "a rank of at least 1", rank);
+            }
+            Object init = fields.raw("init_weights");
+            Form form;
+            if (init == null || Boolean.TRUE.equals(init)) {
+                form = Form.DEFAULT;
+            } else if (Boolean.FALSE.equals(init)) {
+                form = Form.RANDOM;
+            } else if ("mini".equals(init)) {
+                form = Form.MINI;
+            } else if ("bat".equals(init)) {
+                form = Form.BAT;
+            } else {
+                throw fields.wrong("init_weights", "true, false, mini or bat", init);
+            }
+            return new Recipe(rank, fields.positive("mini_r", 1), fields.probability("miss_dropout"), form);
+        }
+
+        @Override
+        public String kind() {
+            return "miss";
+        }
+
+        @Override
+        public String peftType() {
+            return "MISS";
+        }
+
+        @Override
+        public Map<String, Object> fields() {
+            Map<String, Object> fields = new LinkedHashMap<>();
+            fields.put("r", rank);
+            fields.put("mini_r", miniRank);
+            fields.put("miss_dropout", dropout);
+            fields.put(
+                    "init_weights",
+                    switch (form) {
+                        case DEFAULT -> true;
+                        case RANDOM -> false;
+                        case MINI -> "mini";
+                        case BAT -> "bat";
+                    });
+            return fields;
+        }
+
+        @Override
+        public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
+            int in = site.weight().inFeatures();
+            int out = site.weight().outFeatures();
+            int rankOfSite = shapes.size("miss_block", form == Form.BAT ? 1 : 0, rank);
+            if (rankOfSite > in) {
+                throw new IllegalArgumentException(
+                        site.name() + ": r: expected at most inFeatures=" + in + ", found " + rankOfSite);
+            }
+            if (form == Form.BAT) {
+                if (in % rankOfSite != 0 || out % rankOfSite != 0) {
+                    throw new IllegalArgumentException(
+                            site.name()
+                                    + ": r: bat needs a divisor of inFeatures="
+                                    + in
+                                    + " and outFeatures="
+                                    + out
+                                    + ", found "
+                                    + rankOfSite);
+                }
+                return new Blocks(site, rankOfSite, arena);
+            }
+            int width = form == Form.MINI ? shapes.size("miss_block", 1, miniRank) : out;
+            if (out % width != 0) {
+                throw new IllegalArgumentException(
+                        site.name() + ": mini_r: expected a divisor of outFeatures=" + out + ", found " + width);
+            }
+            return new Sums(site, rankOfSite, width, dropout, arena);
+        }
+
+        @Override
+        public void initialize(Adapter adapter, LayerSite site, Initialization initialization) {
+            if (form == Form.RANDOM) {
+                initialization.random(site, "block").fillKaiming(adapter.parameters().getFirst().values());
+            }
+        }
+    }
+}

@@ -1,0 +1,368 @@
+package io.vectune.adapters.kind;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterCall;
+import io.vectune.adapters.AdapterKind;
+import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterParameter.Role;
+import io.vectune.adapters.AdapterRecipe;
+import io.vectune.adapters.ConfigFields;
+import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputMap;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.StoredShapes;
+import io.vectune.adapters.kernel.RowKernels;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// OFT (Qiu et al. 2023, arXiv 2306.07280; v2 with Cayley-Neumann: arXiv 2506.19847): rotates blocks of inputs.
+///
+///     y = x' Wᵀ + b        x'_n = x_n R_n for each block n of b inputs
+///     Q = U - Uᵀ, U strictly upper triangular from the parameters
+///     exact     R = (I - Q) (I + Q)⁻¹ = 2 M - I, M = (I + Q)⁻¹
+///     Neumann   R = I + 2 Q + 2 Q^2 + ... + 2 Q^(terms-2) + Q^(terms-1)
+///
+/// The two are not approximations of each other: for small Q the exact form turns the opposite way, as in PEFT.
+///
+/// | parameter | shape | start | file |
+/// |---|---|---|---|
+/// | rotation | (blocks, b (b-1)/2), one block with block_share | 0 | oft_R.weight |
+///
+/// Identity at start: exact. R depends on the parameters alone. Backward, with g' = gY W:
+///
+///     GR_n = sum_t x_nᵀ g'_n        gX_n = g'_n R_nᵀ
+///     exact     GQ = -2 Mᵀ GR Mᵀ
+///     Neumann   GQ = sum over terms c Q^p of c sum_{i+j=p-1} (Qᵀ)^i GR (Qᵀ)^j
+///     dU[i,j] = GQ[i,j] - GQ[j,i]
+///
+/// Constrained OFT (coft) scales a block whose norm exceeds eps / sqrt(blocks) back to it, at each refresh.
+///
+/// Merge     W' = W with its column blocks times R_nᵀ
+/// Omitted   module_dropout
+/// Source    peft tuners/oft/layer.py
+public final class Oft extends LayerAdapter implements InputMap {
+    /// The registry entry.
+    public static final AdapterKind KIND = AdapterKind.of("oft", "OFT", Recipe::read);
+
+    private final int block;
+    private final boolean neumann;
+    private final int terms;
+    private final double constraint;
+    private final Matrix angles;
+    // R and its transpose, a block after the other.
+    private float[] rotation = new float[0];
+    private float[] transposed = new float[0];
+
+    private Oft(LayerSite site, Recipe recipe, int block, int rows, Arena arena) {
+        super("oft", site);
+        this.block = block;
+        this.neumann = recipe.neumann;
+        this.terms = recipe.terms;
+        this.constraint = recipe.constrained ? recipe.epsilon : 0;
+        this.angles = Matrix.allocate(arena, rows, block * (block - 1) / 2);
+    }
+
+    @Override
+    public List<AdapterParameter> parameters() {
+        return List.of(AdapterParameter.matrix("rotation", "oft_R.weight", Role.ROTATION, angles));
+    }
+
+    @Override
+    public void refresh(Compute compute, Weight weight) {
+        if (constraint > 0) {
+            constrain();
+        }
+        int size = block * block;
+        rotation = new float[angles.rows() * size];
+        transposed = new float[angles.rows() * size];
+        for (int n = 0; n < angles.rows(); n++) {
+            double[] r = neumann ? neumann(skew(n)) : exact(skew(n));
+            for (int i = 0; i < block; i++) {
+                for (int j = 0; j < block; j++) {
+                    rotation[n * size + i * block + j] = (float) r[i * block + j];
+                    transposed[n * size + j * block + i] = (float) r[i * block + j];
+                }
+            }
+        }
+    }
+
+    private void constrain() {
+        double limit = constraint / Math.sqrt(angles.rows());
+        for (int n = 0; n < angles.rows(); n++) {
+            double square = 0;
+            for (int e = 0; e < angles.columns(); e++) {
+                square += 2.0 * angles.get(n, e) * angles.get(n, e);
+            }
+            double norm = Math.sqrt(square);
+            for (int e = 0; norm > limit && e < angles.columns(); e++) {
+                angles.set(n, e, (float) (limit * angles.get(n, e) / norm));
+            }
+        }
+    }
+
+    private double[] skew(int n) {
+        double[] q = new double[block * block];
+        int entry = 0;
+        for (int i = 0; i < block; i++) {
+            for (int j = i + 1; j < block; j++) {
+                double value = angles.get(n, entry++);
+                q[i * block + j] = value;
+                q[j * block + i] = -value;
+            }
+        }
+        return q;
+    }
+
+    private double[] inverse(double[] q) {
+        double[] sum = q.clone();
+        for (int i = 0; i < block; i++) {
+            sum[i * block + i] += 1;
+        }
+        return SmallMatrix.inverse(sum, block);
+    }
+
+    private double[] exact(double[] q) {
+        double[] r = inverse(q);
+        for (int e = 0; e < r.length; e++) {
+            r[e] *= 2;
+        }
+        for (int i = 0; i < block; i++) {
+            r[i * block + i] -= 1;
+        }
+        return r;
+    }
+
+    // Coefficient of Q^power: 1 for the identity and the last of several terms, else 2.
+    private double coefficient(int power) {
+        return power == 0 || (power == terms - 1 && terms > 2) ? 1 : 2;
+    }
+
+    private double[] neumann(double[] q) {
+        double[] power = SmallMatrix.identity(block);
+        double[] r = SmallMatrix.identity(block);
+        for (int p = 1; p < terms; p++) {
+            power = SmallMatrix.nn(power, q, block, block, block);
+            for (int e = 0; e < r.length; e++) {
+                r[e] += coefficient(p) * power[e];
+            }
+        }
+        return r;
+    }
+
+    @Override
+    public long savedFloats(int tokens) {
+        return 0;
+    }
+
+    @Override
+    public void mapInput(AdapterCall call, Matrix mapped) {
+        rotate(call.compute(), call.x(), rotation, mapped);
+    }
+
+    private void rotate(Compute compute, Matrix x, float[] r, Matrix y) {
+        RowKernels.eachRowInto(compute, x, y, (from, to, columns) -> rotateRow(from, to, columns, r));
+    }
+
+    private void rotateRow(float[] from, float[] to, int columns, float[] r) {
+        Arrays.fill(to, 0, columns, 0);
+        int size = block * block;
+        for (int first = 0; first < columns; first += block) {
+            int at = angles.rows() == 1 ? 0 : first / block * size;
+            for (int i = 0; i < block; i++) {
+                float value = from[first + i];
+                for (int j = 0; j < block; j++) {
+                    to[first + j] += value * r[at + i * block + j];
+                }
+            }
+        }
+    }
+
+    @Override
+    public void backwardInput(
+            AdapterCall call, Matrix gradMapped, @Nullable Matrix gradInput, List<Matrix> gradients) {
+        int size = block * block;
+        int blocks = inFeatures() / block;
+        float[] gradR = new float[blocks * size];
+        Compute compute = call.compute();
+        compute.team()
+                .run(
+                        blocks,
+                        1,
+                        (from, to, worker) -> {
+                            float[] x = compute.scratch(worker, 0, block);
+                            float[] g = compute.scratch(worker, 1, block);
+                            for (int n = from; n < to; n++) {
+                                outerProducts(call.x(), gradMapped, n, x, g, gradR);
+                            }
+                        });
+        int rows = angles.rows();
+        for (int n = 0; n < rows; n++) {
+            double[] sum = new double[size];
+            for (int shared = n; shared < blocks; shared += rows) {
+                for (int e = 0; e < size; e++) {
+                    sum[e] += gradR[shared * size + e];
+                }
+            }
+            addAngles(n, sum, gradients.getFirst());
+        }
+        if (gradInput != null) {
+            rotate(compute, gradMapped, transposed, gradInput);
+        }
+    }
+
+    private void outerProducts(Matrix input, Matrix gradient, int n, float[] x, float[] g, float[] gradR) {
+        int at = n * block * block;
+        for (int t = 0; t < input.rows(); t++) {
+            long column = 4L * n * block;
+            MemorySegment.copy(input.segment(), Tensor.FLOAT, input.rowOffset(t) + column, x, 0, block);
+            MemorySegment.copy(gradient.segment(), Tensor.FLOAT, gradient.rowOffset(t) + column, g, 0, block);
+            for (int i = 0; i < block; i++) {
+                float value = x[i];
+                for (int j = 0; j < block; j++) {
+                    gradR[at + i * block + j] += value * g[j];
+                }
+            }
+        }
+    }
+
+    private void addAngles(int n, double[] gradR, Matrix gradient) {
+        double[] q = skew(n);
+        double[] gradQ = new double[block * block];
+        if (neumann) {
+            addPowers(q, gradR, gradQ);
+        } else {
+            double[] mT = SmallMatrix.transpose(inverse(q), block, block);
+            double[] inner = SmallMatrix.nn(SmallMatrix.nn(mT, gradR, block, block, block), mT, block, block, block);
+            for (int e = 0; e < gradQ.length; e++) {
+                gradQ[e] = -2 * inner[e];
+            }
+        }
+        int entry = 0;
+        for (int i = 0; i < block; i++) {
+            for (int j = i + 1; j < block; j++) {
+                double value = gradQ[i * block + j] - gradQ[j * block + i];
+                gradient.set(n, entry, (float) (gradient.get(n, entry) + value));
+                entry++;
+            }
+        }
+    }
+
+    // The gradient of sum c_p Q^p by the recurrence S_p = S_(p-1) Qᵀ + (Qᵀ)^(p-1) GR, S_1 = GR.
+    private void addPowers(double[] q, double[] gradR, double[] gradQ) {
+        double[] qT = SmallMatrix.transpose(q, block, block);
+        double[] sum = new double[gradR.length];
+        double[] left = gradR.clone();
+        for (int p = 1; p < terms; p++) {
+            sum = SmallMatrix.nn(sum, qT, block, block, block);
+            for (int e = 0; e < sum.length; e++) {
+                sum[e] += left[e];
+                gradQ[e] += coefficient(p) * sum[e];
+            }
+            left = SmallMatrix.nn(qT, left, block, block, block);
+        }
+    }
+
+    @Override
+    public void merge(Compute compute, Weight weight, Matrix merged) {
+        DenseCopy.of(weight, merged);
+        RowKernels.eachRow(
+                compute,
+                merged,
+                (row, columns) -> {
+                    float[] copy = Arrays.copyOf(row, columns);
+                    rotateRow(copy, row, columns, transposed);
+                });
+    }
+
+    /// The configuration.
+    record Recipe(
+            int blockCount,
+            int blockSize,
+            boolean shared,
+            boolean neumann,
+            int terms,
+            boolean constrained,
+            double epsilon,
+            boolean zero)
+            implements AdapterRecipe {
+        static Recipe read(ConfigFields fields) {
+            int count = fields.integer("r", 0);
+            int size = fields.integer("oft_block_size", count == 0 ? 32 : 0);
+            if ((count > 0) == (size > 0)) {
+                throw fields.wrong("oft_block_size", "a size, or 0 with the number of blocks in r=" + count, size);
+            }
+            double dropout = fields.number("module_dropout", 0);
+            if (dropout != 0) {
+                throw fields.wrong("module_dropout", "0", dropout);
+            }
+            return new Recipe(
+                    count,
+                    size,
+                    fields.flag("block_share", false),
+                    fields.flag("use_cayley_neumann", true),
+                    fields.positive("num_cayley_neumann_terms", 5),
+                    fields.flag("coft", false),
+                    fields.number("eps", 6e-5),
+                    fields.flag("init_weights", true));
+        }
+
+        @Override
+        public String kind() {
+            return "oft";
+        }
+
+        @Override
+        public String peftType() {
+            return "OFT";
+        }
+
+        @Override
+        public Map<String, Object> fields() {
+            Map<String, Object> fields = new LinkedHashMap<>();
+            fields.put("r", blockCount);
+            fields.put("oft_block_size", blockSize);
+            fields.put("block_share", shared);
+            fields.put("use_cayley_neumann", neumann);
+            fields.put("num_cayley_neumann_terms", terms);
+            fields.put("coft", constrained);
+            fields.put("eps", epsilon);
+            fields.put("module_dropout", 0.0);
+            fields.put("init_weights", zero);
+            fields.put("fan_in_fan_out", false);
+            return fields;
+        }
+
+        @Override
+        public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
+            int in = site.weight().inFeatures();
+            int size = blockSize > 0 ? blockSize : in / Math.max(1, blockCount);
+            if (size < 1 || in % size != 0 || (blockCount > 0 && in % blockCount != 0)) {
+                throw new IllegalArgumentException(
+                        site.name()
+                                + (blockSize > 0 ? ": oft_block_size" : ": r")
+                                + ": expected a divisor of inFeatures="
+                                + in
+                                + ", found "
+                                + (blockSize > 0 ? blockSize : blockCount));
+            }
+            return new Oft(site, this, size, shared ? 1 : in / size, arena);
+        }
+
+        @Override
+        public void initialize(Adapter adapter, LayerSite site, Initialization initialization) {
+            if (!zero) {
+                Oft oft = (Oft) adapter;
+                initialization.random(site, "rotation").fillKaiming(oft.angles);
+            }
+        }
+    }
+}
