@@ -3,6 +3,8 @@ package io.vectune.models;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.SequenceBatch;
 import io.vectune.models.load.ModelLoader;
+import io.vectune.quant.LoadContext;
+import io.vectune.quant.WeightFormats;
 import io.vectune.runtime.safetensors.SafetensorsFile;
 import io.vectune.runtime.safetensors.TensorSource;
 import io.vectune.runtime.tensor.Matrix;
@@ -28,6 +30,22 @@ public final class TestModels {
 
     public static DecoderModel load(String name, Arena arena) {
         return ModelLoader.load(directory(name), arena).decoder();
+    }
+
+    /// A model by the name that the goldens of peft use for it: also `tiny-llama-hqq4`, the linear layers of the tiny
+    /// model quantized by hqq.
+    public static DecoderModel loadBase(String name, Arena arena) {
+        if (!name.equals("tiny-llama-hqq4")) {
+            return load(name, arena);
+        }
+        TensorSource quantized = golden("peft/bases/tiny-llama-hqq4.safetensors", arena);
+        return load("tiny-llama", arena)
+                .withLinears(
+                        linear ->
+                                WeightFormats.of(quantized, linear.name())
+                                        .map(format -> format.load(quantized, linear.name(), LoadContext.of(arena)))
+                                        .map(linear::withWeight)
+                                        .orElse(linear));
     }
 
     public static TensorSource golden(String file, Arena arena) {

@@ -1,5 +1,8 @@
 package io.vectune.models.load;
 
+import io.vectune.quant.LoadContext;
+import io.vectune.quant.WeightFormat;
+import io.vectune.quant.WeightFormats;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.safetensors.TensorSource;
 import io.vectune.runtime.tensor.Matrix;
@@ -12,6 +15,8 @@ import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.JsonNode;
 
 /// The tensors of a checkpoint as a model takes them, with a record of which were taken.
 final class CheckpointTensors {
@@ -19,13 +24,13 @@ final class CheckpointTensors {
 
     private final TensorSource source;
     private final Arena arena;
-    private final WeightFormats formats;
+    private final LoadContext context;
     private final Set<String> taken = new HashSet<>();
 
-    CheckpointTensors(TensorSource source, Arena arena, WeightFormats formats) {
+    CheckpointTensors(TensorSource source, Arena arena, @Nullable JsonNode quantizationConfig) {
         this.source = source;
         this.arena = arena;
-        this.formats = formats;
+        this.context = new LoadContext(arena, quantizationConfig);
     }
 
     /// A vector as a matrix (1, size) in f32; a copy.
@@ -41,26 +46,19 @@ final class CheckpointTensors {
 
     /// The weight of a module: dense from `module.weight`, or in the quantized format that its tensors show.
     Weight weight(String module, int outFeatures, int inFeatures) {
-        String name = module + ".weight";
-        Weight quantized = formats.find(source, module, outFeatures, inFeatures, taken, arena);
-        if (quantized != null) {
+        WeightFormat format = WeightFormats.of(source, module).orElse(null);
+        if (format != null) {
+            taken.addAll(format.keys(source, module));
+            Weight quantized = format.load(source, module, context);
             if (quantized.outFeatures() != outFeatures || quantized.inFeatures() != inFeatures) {
                 throw new FileFormatException(
-                        source.origin()
-                                + ": "
-                                + module
-                                + ": expected a weight ["
-                                + outFeatures
-                                + ", "
-                                + inFeatures
-                                + "] as config.json says, found ["
-                                + quantized.outFeatures()
-                                + ", "
-                                + quantized.inFeatures()
-                                + "]");
+                        source.origin() + ": " + module + ": expected a weight [" + outFeatures + ", " + inFeatures
+                                + "] as config.json says, found [" + quantized.outFeatures() + ", "
+                                + quantized.inFeatures() + "]");
             }
             return quantized;
         }
+        String name = module + ".weight";
         Tensor tensor = take(name);
         requireShape(name, tensor, outFeatures, inFeatures);
         return new DenseWeight(tensor);

@@ -22,10 +22,6 @@ final class HuggingFaceConfig {
     private HuggingFaceConfig() {}
 
     /// @throws FileFormatException naming the file and the field that is missing or cannot be used
-    static DecoderConfig read(Path file) {
-        return of(JsonFields.read(file));
-    }
-
     static DecoderConfig of(JsonFields fields) {
         DecoderArchitecture architecture = architecture(fields);
         String activation = fields.text("hidden_act", "silu");

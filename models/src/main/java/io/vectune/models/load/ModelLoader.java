@@ -43,9 +43,10 @@ public final class ModelLoader {
         if (!Files.isRegularFile(file)) {
             throw new VectuneException(directory + ": has no config.json; expected a Hugging Face model directory");
         }
-        DecoderConfig config = HuggingFaceConfig.read(file);
+        JsonFields fields = JsonFields.read(file);
+        DecoderConfig config = HuggingFaceConfig.of(fields);
         TensorSource source = SafetensorsCheckpoint.open(directory, arena);
-        CheckpointTensors tensors = new CheckpointTensors(source, arena, WeightFormats.DENSE_ONLY);
+        CheckpointTensors tensors = new CheckpointTensors(source, arena, fields.get("quantization_config"));
         DecoderModel decoder = HuggingFaceModel.build(config, tensors);
         return new LoadedModel(directory, decoder, HuggingFaceConfig.generation(directory));
     }

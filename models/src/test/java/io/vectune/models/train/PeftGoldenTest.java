@@ -41,6 +41,8 @@ class PeftGoldenTest {
                 "tiny-llama-lora",
                 "tiny-llama-dora",
                 "tiny-llama-patterns",
+                "tiny-llama-hqq4-lora",
+                "tiny-llama-hqq4-dora",
                 "llama-lora",
                 "llama-dora",
                 "llama-bias-dora",
@@ -54,7 +56,7 @@ class PeftGoldenTest {
                 ThreadTeam team = ThreadTeam.of(2);
                 Compute compute = new Compute(team)) {
             TensorSource golden = TestModels.golden("peft/goldens/" + name + ".safetensors", arena);
-            DecoderModel model = TestModels.load(metadata(golden, "base"), arena);
+            DecoderModel model = TestModels.loadBase(metadata(golden, "base"), arena);
             List<TokenRow> rows = rows(golden);
             try (AdapterSet set = adapters(golden, model, compute)) {
                 checkLogits(golden, model, set, compute);
