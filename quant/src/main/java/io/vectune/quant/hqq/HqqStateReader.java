@@ -102,6 +102,9 @@ final class HqqStateReader {
                             + Arrays.toString(shape));
         }
         int axis = integer("axis", 1);
+        if (axis != 0 && axis != 1) {
+            throw new FileFormatException(state.where("axis") + ": expected 0 or 1, found " + axis);
+        }
         boolean wholeTensor = state.number("group_size").isEmpty() && isScalar("scale") && isScalar("zero");
         int groupSize;
         if (wholeTensor) {
