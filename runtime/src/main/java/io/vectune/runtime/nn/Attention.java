@@ -5,7 +5,7 @@ import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.tensor.Matrix;
 import org.jspecify.annotations.Nullable;
 
-/// Causal grouped-query attention, softmax(q kᵀ / sqrt(headDim)) v, in tiles: no matrix of scores is kept.
+/// Grouped-query attention, softmax(q kᵀ / sqrt(headDim)) v, causal or joint, in tiles: no matrix of scores is kept.
 ///
 /// Forward keeps one number a row and head, the logarithm of the sum of the exponentials of its scores, from which
 /// backward computes the probabilities again (Dao et al., arXiv 2205.14135). Rows are tokens: row `b * sequenceLength +
@@ -25,7 +25,8 @@ public final class Attention {
 
     private Attention() {}
 
-    /// Attention within sequences, each row over the rows of its sequence up to itself.
+    /// Attention within sequences: each row over the rows of its sequence up to itself, or over all of them if the shape
+    /// is not causal.
     ///
     /// @param q (batch * sequenceLength, heads * headDim)
     /// @param k (batch * sequenceLength, keyValueHeads * headDim)
@@ -73,7 +74,7 @@ public final class Attention {
                                         v,
                                         sequence,
                                         sequenceLength,
-                                        0,
+                                        shape.keysBefore(sequenceLength),
                                         out,
                                         logSumExp,
                                         unit % heads,
@@ -97,6 +98,9 @@ public final class Attention {
             Matrix values,
             int startPosition,
             Matrix out) {
+        if (!shape.causal()) {
+            throw new IllegalArgumentException("shape: expected a causal one, as only those have a cache, found " + shape);
+        }
         Shapes.require("q", q, q.rows(), shape.queryColumns());
         Shapes.requireSame("out", out, q);
         int known = Math.addExact(startPosition, q.rows());
@@ -137,7 +141,7 @@ public final class Attention {
 
     /// The gradients of [#forward]; all three are overwritten.
     ///
-    ///     P      = exp(scale q kᵀ - logSumExp), causal
+    ///     P      = exp(scale q kᵀ - logSumExp), 0 for keys that a row does not see
     ///     dP     = gradOut vᵀ
     ///     dS     = P * (dP - rowsum(gradOut * out))
     ///     gradQ  = scale dS k,   gradK = scale dSᵀ q,   gradV = Pᵀ gradOut        (summed over the group of heads)
@@ -178,7 +182,7 @@ public final class Attention {
                         (from, to, worker) -> KERNEL.rowProducts(shape, gradOut, out, along, from, to));
         int heads = shape.keyValueHeads();
         int parts = parts(batch * heads, sequenceLength);
-        // Each part of the keys adds to gradQ of all later rows: a buffer of its own, summed in the order of the parts.
+        // Each part of the keys adds to gradQ of all rows that see it: a buffer of its own, summed in the order of the parts.
         Matrix partial = workspace.matrix(Math.multiplyExact(parts - 1, tokens), shape.queryColumns());
         compute.team()
                 .run(
@@ -203,8 +207,8 @@ public final class Attention {
                                         sequence,
                                         sequenceLength,
                                         unit / parts % heads,
-                                        boundary(part, parts, sequenceLength),
-                                        boundary(part + 1, parts, sequenceLength),
+                                        boundary(shape, part, parts, sequenceLength),
+                                        boundary(shape, part + 1, parts, sequenceLength),
                                         gradQPart,
                                         gradQRow,
                                         gradK,
@@ -212,7 +216,7 @@ public final class Attention {
                             }
                         });
         for (int part = 1; part < parts; part++) {
-            int skipped = boundary(part, parts, sequenceLength);
+            int skipped = shape.causal() ? boundary(shape, part, parts, sequenceLength) : 0;
             for (int sequence = 0; sequence < tokens; sequence += sequenceLength) {
                 int from = (part - 1) * tokens + sequence;
                 Elementwise.add(
@@ -230,12 +234,16 @@ public final class Attention {
         return Math.max(1, Math.min(wanted, sequenceLength / (2 * KEYS)));
     }
 
-    /// First key of a part. Key j meets sequenceLength - j rows: the parts have about equal areas of that triangle.
-    private static int boundary(int part, int parts, int sequenceLength) {
+    /// First key of a part. In a causal attention key j meets sequenceLength - j rows: the parts have about equal areas
+    /// of that triangle.
+    private static int boundary(AttentionShape shape, int part, int parts, int sequenceLength) {
         if (part == parts) {
             return sequenceLength;
         }
-        double share = 1 - Math.sqrt(1 - (double) part / parts);
+        double share = (double) part / parts;
+        if (shape.causal()) {
+            share = 1 - Math.sqrt(1 - share);
+        }
         return (int) (share * sequenceLength) / KEYS * KEYS;
     }
 }

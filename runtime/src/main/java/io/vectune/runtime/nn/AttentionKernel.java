@@ -35,7 +35,7 @@ interface AttentionKernel {
     void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, int rowFrom, int rowTo);
 
     /// The part of the keys `[keyFrom, keyTo)` of one sequence and key and value head in backward: overwrites their
-    /// gradK and gradV, and the columns of their query heads in the sequence's rows of gradQ from keyFrom on.
+    /// gradK and gradV, and the columns of their query heads in the sequence's rows of gradQ that see any of the keys.
     ///
     /// @param along (tokens, heads), inner products of gradOut and out
     /// @param row row of all matrices but gradQ where the sequence starts

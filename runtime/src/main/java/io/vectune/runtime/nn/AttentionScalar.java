@@ -103,17 +103,18 @@ final class AttentionScalar implements AttentionKernel {
             zero(gradK.segment(), gradK.rowOffset(row + j) + keyColumn, dim);
             zero(gradV.segment(), gradV.rowOffset(row + j) + keyColumn, dim);
         }
+        int keysBefore = shape.keysBefore(sequenceLength);
         int firstHead = keyValueHead * shape.group();
         for (int head = firstHead; head < firstHead + shape.group(); head++) {
             long column = 4L * head * dim;
-            for (int i = keyFrom; i < sequenceLength; i++) {
+            for (int i = Math.max(0, keyFrom - keysBefore); i < sequenceLength; i++) {
                 long qAt = q.rowOffset(row + i) + column;
                 long gAt = gradOut.rowOffset(row + i) + column;
                 long gradQAt = gradQ.rowOffset(gradQRow + i) + column;
                 float lse = logSumExp.segment().get(FLOAT, logSumExp.rowOffset(row + i) + 4L * head);
                 float mean = along.segment().get(FLOAT, along.rowOffset(row + i) + 4L * head);
                 zero(gradQ.segment(), gradQAt, dim);
-                for (int j = keyFrom; j < Math.min(keyTo, i + 1); j++) {
+                for (int j = keyFrom; j < Math.min(keyTo, keysBefore + i + 1); j++) {
                     long kAt = k.rowOffset(row + j) + keyColumn;
                     long vAt = v.rowOffset(row + j) + keyColumn;
                     float p = Exp.exp(dot(q.segment(), qAt, k.segment(), kAt, dim) * shape.scale() - lse);

@@ -296,13 +296,15 @@ final class AttentionVector implements AttentionKernel {
         float[] gradKeys = compute.scratch(worker, 6, block);
         float[] gradValues = compute.scratch(worker, 7, block);
         int keyColumn = keyValueHead * dim;
+        int keysBefore = shape.keysBefore(sequenceLength);
+        int firstRow = Math.max(0, keyFrom - keysBefore);
         AttentionTiles.pack(k, row + keyFrom, keyColumn, range, dim, keysAndValues, 0, width);
         AttentionTiles.pack(v, row + keyFrom, keyColumn, range, dim, keysAndValues, block, width);
         Arrays.fill(gradKeys, 0, block, 0);
         Arrays.fill(gradValues, 0, block, 0);
         for (int head = keyValueHead * shape.group(); head < (keyValueHead + 1) * shape.group(); head++) {
             int column = head * dim;
-            for (int rowFrom = keyFrom; rowFrom < sequenceLength; rowFrom += TILE) {
+            for (int rowFrom = firstRow; rowFrom < sequenceLength; rowFrom += TILE) {
                 int rows = Math.min(TILE, sequenceLength - rowFrom);
                 AttentionTiles.pack(gradOut, row + rowFrom, column, rows, dim, grads, 0, width);
                 AttentionTiles.transpose(grads, 0, width, rows, dim, transposed, dim * TILE);
@@ -315,10 +317,10 @@ final class AttentionVector implements AttentionKernel {
                     transposed[statistics + TILE + i] =
                             along.segment().get(FLOAT, along.rowOffset(row + rowFrom + i) + 4L * head);
                 }
-                int seen = Math.min(keyTo, rowFrom + rows);
+                int seen = Math.min(keyTo, keysBefore + rowFrom + rows);
                 for (int key = keyFrom; key < seen; key += TILE) {
                     int count = Math.min(TILE, seen - key);
-                    int diagonal = rowFrom - key;
+                    int diagonal = keysBefore + rowFrom - key;
                     int at = (key - keyFrom) * width;
                     AttentionTiles.scores(keysAndValues, at, width, transposed, 0, weights, count, rows, dim, diagonal);
                     AttentionTiles.scores(
