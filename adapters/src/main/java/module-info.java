@@ -10,6 +10,7 @@ module io.vectune.adapters {
     requires tools.jackson.databind;
 
     exports io.vectune.adapters;
+    exports io.vectune.adapters.arithmetic;
     exports io.vectune.adapters.file;
     exports io.vectune.adapters.kind;
     exports io.vectune.adapters.target;

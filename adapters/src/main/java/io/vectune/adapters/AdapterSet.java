@@ -9,6 +9,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 
@@ -17,12 +18,12 @@ import org.jspecify.annotations.Nullable;
 ///
 /// The set owns its parameters' memory; close it when no call uses it any more.
 public final class AdapterSet implements AutoCloseable {
-    private final AdapterConfig config;
+    private final @Nullable AdapterConfig config;
     private final Map<String, Adapter> adapters = new LinkedHashMap<>();
     private final Map<String, LayerSite> sites = new LinkedHashMap<>();
     private final Arena arena = Arena.ofShared();
 
-    private AdapterSet(AdapterConfig config) {
+    private AdapterSet(@Nullable AdapterConfig config) {
         this.config = config;
     }
 
@@ -96,8 +97,59 @@ public final class AdapterSet implements AutoCloseable {
         }
     }
 
+    /// One set of a composition.
+    ///
+    /// @param weight scales what the adapters change
+    public record Weighted(AdapterSet set, float weight) {}
+
+    /// Several sets at once: each layer gets the adapters that the sets have for it, with their weights. The members
+    /// stay open and belong to the caller.
+    public static AdapterSet compose(List<Weighted> members) {
+        AdapterSet composed = new AdapterSet(null);
+        for (Weighted member : members) {
+            composed.sites.putAll(member.set.sites);
+        }
+        for (String module : composed.sites.keySet()) {
+            List<ComposedAdapter.Member> ofModule = new ArrayList<>();
+            for (Weighted member : members) {
+                Adapter adapter = member.set.adapter(module);
+                if (adapter != null) {
+                    ofModule.add(new ComposedAdapter.Member(adapter, member.weight));
+                }
+            }
+            boolean alone = ofModule.size() == 1 && ofModule.getFirst().weight() == 1;
+            composed.adapters.put(
+                    module, alone ? ofModule.getFirst().adapter() : new ComposedAdapter(ofModule));
+        }
+        return composed;
+    }
+
+    /// A set for mixed batches: the row groups of a call name these sets by index. The members stay open and belong to
+    /// the caller.
+    public static AdapterSet mixed(List<AdapterSet> members) {
+        AdapterSet mixed = new AdapterSet(null);
+        for (AdapterSet member : members) {
+            mixed.sites.putAll(member.sites);
+        }
+        mixed.sites.forEach(
+                (module, site) ->
+                        mixed.adapters.put(
+                                module,
+                                new MixedAdapter(
+                                        site,
+                                        members.stream()
+                                                .map(member -> Optional.ofNullable(member.adapter(module)))
+                                                .toList())));
+        return mixed;
+    }
+
     /// The configuration.
+    ///
+    /// @throws IllegalStateException for a composition or a mix, which has none of its own
     public AdapterConfig config() {
+        if (config == null) {
+            throw new IllegalStateException("a combination of adapters has no configuration of its own");
+        }
         return config;
     }
 

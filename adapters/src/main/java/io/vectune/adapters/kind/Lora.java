@@ -9,6 +9,7 @@ import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.kernel.DropoutMask;
@@ -43,7 +44,7 @@ import org.jspecify.annotations.Nullable;
 /// Merge     W + s B A, b + s bB; the base is kept, so unmerging is dropping the merged copy
 /// Deviation dropout masks come from a counter-based hash, not from torch's generator
 /// Source    peft tuners/lora/layer.py
-public final class Lora implements ProductMap {
+public final class Lora implements ProductMap, LowRankForm {
     /// The registry entry.
     public static final AdapterKind KIND = AdapterKind.of("lora", "LORA", Recipe::read);
 
@@ -194,6 +195,11 @@ public final class Lora implements ProductMap {
     public void merge(Compute compute, Weight weight, Matrix merged) {
         DenseCopy.of(weight, merged);
         MatMul.nn(compute, scaling, loraB, loraA, merged, true);
+    }
+
+    @Override
+    public Factors lowRank(Compute compute) {
+        return new Factors(loraA, loraB, scaling);
     }
 
     @Override
