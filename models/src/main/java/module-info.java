@@ -15,5 +15,6 @@ module io.vectune.models {
     exports io.vectune.models.generate;
     exports io.vectune.models.load;
     exports io.vectune.models.train;
+    exports io.vectune.models.transform;
     exports io.vectune.models.text;
 }

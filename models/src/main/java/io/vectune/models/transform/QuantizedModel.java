@@ -1,0 +1,70 @@
+package io.vectune.models.transform;
+
+import io.vectune.models.decoder.DecoderModel;
+import io.vectune.models.decoder.Linear;
+import io.vectune.quant.WeightQuantizer;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DenseWeight;
+import io.vectune.runtime.weight.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.function.Consumer;
+import java.util.function.Predicate;
+
+/// Quantizes the linear layers of a model in memory: quantize on load.
+public final class QuantizedModel {
+    private QuantizedModel() {}
+
+    /// The layers that the libraries quantize: all but the output head.
+    public static final Predicate<Linear> ALL_BUT_HEAD = linear -> !linear.name().equals(DecoderModel.HEAD);
+
+    /// The model with quantized weights in the chosen layers. Weights that are not dense are decoded first.
+    ///
+    /// @param chosen the layers to quantize
+    /// @param arena holds the quantized weights
+    /// @param progress gets each layer before it is quantized
+    /// @throws io.vectune.runtime.VectuneException if a weight cannot be quantized; the message names the layer
+    public static DecoderModel of(
+            DecoderModel model,
+            WeightQuantizer quantizer,
+            Predicate<Linear> chosen,
+            Compute compute,
+            Arena arena,
+            Consumer<Linear> progress) {
+        return model.withLinears(
+                linear -> {
+                    if (!chosen.test(linear)) {
+                        return linear;
+                    }
+                    progress.accept(linear);
+                    if (linear.weight() instanceof DenseWeight dense) {
+                        return linear.withWeight(quantizer.quantize(compute, linear.name(), dense.tensor(), arena));
+                    }
+                    try (Arena temporary = Arena.ofShared()) {
+                        Tensor decoded = decode(compute, linear.weight(), temporary);
+                        return linear.withWeight(quantizer.quantize(compute, linear.name(), decoded, arena));
+                    }
+                });
+    }
+
+    /// A weight of any format as a dense F32 tensor.
+    static Tensor decode(Compute compute, Weight weight, Arena arena) {
+        int columns = weight.inFeatures();
+        Tensor tensor = Tensor.allocate(arena, DType.F32, weight.outFeatures(), columns);
+        compute.team()
+                .run(
+                        weight.outFeatures(),
+                        16,
+                        (from, to, worker) -> {
+                            float[] row = compute.scratch(worker, 0, columns);
+                            for (int index = from; index < to; index++) {
+                                weight.decode(index, index + 1, 0, columns, row, 0, columns);
+                                MemorySegment.copy(
+                                        row, 0, tensor.segment(), Tensor.FLOAT, 4L * index * columns, columns);
+                            }
+                        });
+        return tensor;
+    }
+}
