@@ -1,5 +1,7 @@
 package io.vectune.quant;
 
+import io.vectune.quant.bnb.FourBitFormat;
+import io.vectune.quant.bnb.Int8Format;
 import io.vectune.quant.hqq.HqqFormat;
 import io.vectune.runtime.safetensors.TensorSource;
 import java.util.List;
@@ -7,7 +9,7 @@ import java.util.Optional;
 
 /// The quantized formats that checkpoints may hold.
 public final class WeightFormats {
-    private static final List<WeightFormat> ALL = List.of(new HqqFormat());
+    private static final List<WeightFormat> ALL = List.of(new HqqFormat(), new FourBitFormat(), new Int8Format());
 
     private WeightFormats() {}
 

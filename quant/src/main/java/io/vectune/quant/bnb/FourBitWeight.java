@@ -1,12 +1,16 @@
 package io.vectune.quant.bnb;
 
+import io.vectune.quant.QuantizedWeight;
+import io.vectune.quant.TensorSpec;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
-import io.vectune.runtime.weight.Weight;
 import io.vectune.runtime.weight.WeightNorms;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.SequencedMap;
 
 /// A weight in NF4 or FP4.
 ///
@@ -16,7 +20,7 @@ import java.lang.foreign.MemorySegment;
 ///           matrix and may straddle rows
 /// Numerics  decoding rounds once (f32 product); the fused product takes the absmax out of the sum of each run
 /// Source    bitsandbytes/functional.py dequantize_4bit
-public final class FourBitWeight implements Weight {
+public final class FourBitWeight implements QuantizedWeight {
     private static final FourBitKernels KERNELS =
             KernelTier.active() == KernelTier.VECTOR ? new FourBitVector() : new FourBitScalar();
 
@@ -29,7 +33,7 @@ public final class FourBitWeight implements Weight {
     private final Codebook codebook;
     private final WeightNorms norms = new WeightNorms(this);
 
-    /// @param dtype type of the weight when it was quantized: F32, F16 or BF16; what [#dtype] tells, decoding is f32
+    /// @param dtype type of the weight when it was quantized: F32, F16 or BF16; what [#computeDtype] tells, decoding is f32
     /// @param packed two codes a byte, (outFeatures * inFeatures + 1) / 2 bytes, more where the storage type needs it
     /// @param absmax one a block
     /// @throws IllegalArgumentException if sizes do not fit each other
@@ -86,8 +90,9 @@ public final class FourBitWeight implements Weight {
         return config;
     }
 
-    /// Type of the weight when it was quantized.
-    public DType dtype() {
+    /// Type of the weight when it was quantized: the library dequantizes to it.
+    @Override
+    public DType computeDtype() {
         return dtype;
     }
 
@@ -173,9 +178,39 @@ public final class FourBitWeight implements Weight {
 
     @Override
     public String description() {
+        return describe(config);
+    }
+
+    static String describe(FourBitConfig config) {
         return config.type().key()
                 + ", block "
                 + config.blockSize()
                 + (config.doubleQuant() ? ", double quantization" : "");
+    }
+
+    @Override
+    public SequencedMap<String, Tensor> tensors(String layer, Arena arena) {
+        String name = layer + ".weight";
+        TensorSpec spec = FourBitWeightQuantizer.packedSpec(config, (long) outFeatures * inFeatures);
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+        tensors.put(name, Tensor.of(spec.dtype(), spec.sizes(), packed));
+        DType absmaxType = absmax.isNested() ? DType.U8 : DType.F32;
+        tensors.put(name + ".absmax", Tensor.of(absmaxType, new long[] {absmax.count()}, absmax.segment()));
+        tensors.put(name + ".quant_map", floats(arena, config.type().codebook()));
+        if (absmax.isNested()) {
+            tensors.put(name + ".nested_absmax", floats(arena, absmax.nestedAbsmax()));
+            tensors.put(name + ".nested_quant_map", floats(arena, absmax.nestedMap()));
+        }
+        byte[] state = QuantState.of(this).encode();
+        Tensor bytes = Tensor.allocate(arena, DType.U8, state.length);
+        MemorySegment.copy(state, 0, bytes.segment(), Tensor.BYTE, 0, state.length);
+        tensors.put(FourBitWeightQuantizer.stateKey(name, config.type()), bytes);
+        return tensors;
+    }
+
+    private static Tensor floats(Arena arena, float[] values) {
+        Tensor tensor = Tensor.allocate(arena, DType.F32, values.length);
+        MemorySegment.copy(values, 0, tensor.segment(), Tensor.FLOAT, 0, values.length);
+        return tensor;
     }
 }

@@ -1,0 +1,61 @@
+package io.vectune.quant.bnb;
+
+import static io.vectune.quant.lanes.Lanes.COUNT;
+import static io.vectune.quant.lanes.Lanes.F32;
+
+import io.vectune.quant.lanes.Lanes;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.FloatVector;
+
+/// The vector tier: bytes widened to f32 lanes, four independent sums.
+final class Int8Vector implements Int8Kernels {
+    private static final int UNROLLED = 4 * COUNT;
+
+    @Override
+    public void decode(MemorySegment codes, long offset, int count, float absmax, float[] tile, int tileOffset) {
+        int i = 0;
+        for (; i + COUNT <= count; i += COUNT) {
+            Lanes.toFloat(Lanes.signedBytes(codes, offset + i))
+                    .mul(absmax)
+                    .mul(Int8Weight.STEP)
+                    .intoArray(tile, tileOffset + i);
+        }
+        for (; i < count; i++) {
+            tile[tileOffset + i] = codes.get(Tensor.BYTE, offset + i) * absmax * Int8Weight.STEP;
+        }
+    }
+
+    @Override
+    public float dot(MemorySegment codes, long offset, int count, float[] x, int xOffset) {
+        FloatVector sum0 = FloatVector.zero(F32);
+        FloatVector sum1 = FloatVector.zero(F32);
+        FloatVector sum2 = FloatVector.zero(F32);
+        FloatVector sum3 = FloatVector.zero(F32);
+        int i = 0;
+        for (; i + UNROLLED <= count; i += UNROLLED) {
+            long at = offset + i;
+            int from = xOffset + i;
+            sum0 = Lanes.toFloat(Lanes.signedBytes(codes, at)).fma(FloatVector.fromArray(F32, x, from), sum0);
+            sum1 =
+                    Lanes.toFloat(Lanes.signedBytes(codes, at + COUNT))
+                            .fma(FloatVector.fromArray(F32, x, from + COUNT), sum1);
+            sum2 =
+                    Lanes.toFloat(Lanes.signedBytes(codes, at + 2L * COUNT))
+                            .fma(FloatVector.fromArray(F32, x, from + 2 * COUNT), sum2);
+            sum3 =
+                    Lanes.toFloat(Lanes.signedBytes(codes, at + 3L * COUNT))
+                            .fma(FloatVector.fromArray(F32, x, from + 3 * COUNT), sum3);
+        }
+        for (; i + COUNT <= count; i += COUNT) {
+            sum0 =
+                    Lanes.toFloat(Lanes.signedBytes(codes, offset + i))
+                            .fma(FloatVector.fromArray(F32, x, xOffset + i), sum0);
+        }
+        float sum = Lanes.sum(sum0.add(sum1).add(sum2.add(sum3)));
+        for (; i < count; i++) {
+            sum = Math.fma((float) codes.get(Tensor.BYTE, offset + i), x[xOffset + i], sum);
+        }
+        return sum;
+    }
+}
