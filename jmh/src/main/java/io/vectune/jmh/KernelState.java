@@ -1,0 +1,67 @@
+package io.vectune.jmh;
+
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.MachineLimits;
+import io.vectune.runtime.compute.ThreadTeam;
+import io.vectune.runtime.tensor.Matrix;
+import java.lang.foreign.Arena;
+import java.util.SplittableRandom;
+import org.openjdk.jmh.annotations.Param;
+import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
+import org.openjdk.jmh.annotations.State;
+import org.openjdk.jmh.annotations.TearDown;
+
+/// What every kernel benchmark needs: a team of so many threads, a session, memory, and the machine's limits.
+@State(Scope.Benchmark)
+public abstract class KernelState {
+    @Param({"1", "2"})
+    public int threads;
+
+    protected Arena arena;
+    protected ThreadTeam team;
+    protected Compute compute;
+    protected MachineLimits limits;
+
+    @SuppressWarnings("NullAway.Init") // JMH calls open before anything else
+    protected KernelState() {}
+
+    @Setup
+    public void open() {
+        arena = Arena.ofShared();
+        team = ThreadTeam.of(threads);
+        compute = new Compute(team);
+        limits = MachineLimits.measure(team);
+        prepare();
+    }
+
+    /// Makes the operands and checks the result of one call; throws when it is wrong.
+    protected abstract void prepare();
+
+    @TearDown
+    public void shut() {
+        compute.close();
+        team.close();
+        arena.close();
+    }
+
+    /// A matrix of uniform numbers in [-1, 1).
+    protected final Matrix random(int rows, int columns, long seed) {
+        Matrix matrix = Matrix.allocate(arena, rows, columns);
+        SplittableRandom random = new SplittableRandom(seed);
+        for (int row = 0; row < rows; row++) {
+            for (int column = 0; column < columns; column++) {
+                matrix.set(row, column, (float) random.nextDouble(-1, 1));
+            }
+        }
+        return matrix;
+    }
+
+    /// Fails unless `found` is `expected` up to the rounding of a sum of `terms` numbers of size one.
+    protected static void requireClose(String what, double expected, double found, int terms) {
+        double tolerance = 2e-6 * (1 + Math.sqrt(terms)) * (1 + Math.abs(expected) / (1 + Math.sqrt(terms)));
+        if (!(Math.abs(expected - found) <= tolerance)) {
+            throw new IllegalStateException(what + ": expected " + expected + ", found " + found);
+        }
+    }
+}
