@@ -7,8 +7,12 @@ module io.vectune.models {
     requires transitive io.vectune.quant;
     requires transitive io.vectune.runtime;
     requires static transitive org.jspecify;
+    // java.beans: a signature of the template engine's expression language
+    requires java.desktop;
+    requires jinjava;
     requires tools.jackson.databind;
 
+    exports io.vectune.models.chat;
     exports io.vectune.models.data;
     exports io.vectune.models.decoder;
     exports io.vectune.models.eval;
