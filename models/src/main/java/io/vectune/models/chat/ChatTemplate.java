@@ -172,7 +172,6 @@ public final class ChatTemplate implements ChatFormat {
                                         .withUseNaturalOperatorPrecedence(true)
                                         .withParseWhitespaceControlStrictly(true)
                                         .withKeepNullableLoopValues(true)
-                                        .withHandleBackslashInQuotesOnly(true)
                                         .withAllowAdjacentTextNodes(true)
                                         .build())
                         .build();
