@@ -33,7 +33,7 @@ final class Failures {
         }
         err.println("vectune: " + oneLine(describe(failure)));
         err.flush();
-        return Vectune.FAILURE;
+        return failure instanceof UsageException ? Vectune.USAGE : Vectune.FAILURE;
     }
 
     private static String describe(Throwable failure) {

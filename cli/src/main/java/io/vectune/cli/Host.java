@@ -1,0 +1,94 @@
+package io.vectune.cli;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.file.PeftDirectory;
+import io.vectune.models.decoder.DecoderModel;
+import io.vectune.models.decoder.DecoderSession;
+import io.vectune.models.load.LoadedModel;
+import io.vectune.models.load.ModelLoader;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.CpuTopology;
+import io.vectune.runtime.compute.ThreadTeam;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+
+/// What a command works with: a mapped model, its adapters, the thread team, a session's scratch. Closed as one.
+final class Host implements AutoCloseable {
+    private final Arena arena = Arena.ofShared();
+    private final List<AdapterSet> adapters = new ArrayList<>();
+    private final ThreadTeam team;
+    private final Compute compute;
+    private final LoadedModel loaded;
+
+    private Host(Path path, List<AdapterReference> references, int threads) {
+        this.team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
+        this.compute = new Compute(team);
+        try {
+            this.loaded = ModelLoader.load(path, arena);
+            for (AdapterReference reference : references) {
+                adapters.add(PeftDirectory.read(reference.path(), sites(loaded.decoder()), compute));
+            }
+        } catch (RuntimeException failure) {
+            close();
+            throw failure;
+        }
+    }
+
+    /// Maps a model and its adapters.
+    ///
+    /// @param threads size of the team; 0 for one a physical core
+    static Host open(Path path, List<AdapterReference> references, int threads) {
+        return new Host(path, references, threads);
+    }
+
+    /// The linear layers that adapters can sit on.
+    static List<LayerSite> sites(DecoderModel model) {
+        return model.linears().stream()
+                .map(linear -> new LayerSite(
+                        linear.name(), linear.weight(), linear.bias(), linear.name().equals(DecoderModel.HEAD)))
+                .toList();
+    }
+
+    Arena arena() {
+        return arena;
+    }
+
+    ThreadTeam team() {
+        return team;
+    }
+
+    Compute compute() {
+        return compute;
+    }
+
+    LoadedModel loaded() {
+        return loaded;
+    }
+
+    DecoderModel model() {
+        return loaded.decoder();
+    }
+
+    /// The adapters by layer; empty for the base model.
+    Map<String, Adapter> adapters() {
+        return adapters.isEmpty() ? Map.of() : adapters.getFirst().adapters();
+    }
+
+    /// A new text for the model and its adapters.
+    DecoderSession session(int capacity) {
+        return new DecoderSession(model(), adapters(), compute, capacity);
+    }
+
+    @Override
+    public void close() {
+        adapters.forEach(AdapterSet::close);
+        compute.close();
+        team.close();
+        arena.close();
+    }
+}

@@ -1,0 +1,35 @@
+package io.vectune.cli;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import picocli.CommandLine.Option;
+
+/// The options of every command that runs a model.
+final class HostOptions {
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "PATH",
+            description = "Hugging Face model directory or .gguf file.")
+    @SuppressWarnings("NullAway.Init")
+    private Path model;
+
+    @Option(
+            names = "--adapter",
+            paramLabel = "PATH[=WEIGHT]",
+            description = "Adapter to use: a PEFT directory, or a lora-lite or diffusers .safetensors file. Several add up.")
+    private List<String> adapters = new ArrayList<>();
+
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Threads to compute with (default: one a physical core).")
+    private int threads;
+
+    /// Maps the model and its adapters.
+    Host open() {
+        return Host.open(model, adapters.stream().map(AdapterReference::parse).toList(), threads);
+    }
+}
