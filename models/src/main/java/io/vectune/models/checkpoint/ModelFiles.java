@@ -1,0 +1,62 @@
+package io.vectune.models.checkpoint;
+
+import io.vectune.runtime.file.FileFailure;
+import io.vectune.runtime.file.StrictJson;
+import java.io.IOException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.node.ObjectNode;
+
+/// What a model directory holds beside its weights.
+final class ModelFiles {
+    static final String CONFIG = "config.json";
+
+    private static final Pattern WEIGHTS =
+            Pattern.compile(".*\\.(safetensors|safetensors\\.index\\.json|bin|bin\\.index\\.json|pt|pth|gguf|msgpack|h5|onnx)");
+
+    private ModelFiles() {}
+
+    /// What the weight files are called: `diffusion_pytorch_model` in diffusers' directories, else `model`.
+    static String stem(Path directory) {
+        boolean diffusers = Files.exists(directory.resolve("diffusion_pytorch_model.safetensors"))
+                || Files.exists(directory.resolve("diffusion_pytorch_model.safetensors.index.json"));
+        return diffusers ? "diffusion_pytorch_model" : "model";
+    }
+
+    /// Copies all plain files but weights and config.json: tokenizer, chat template, generation_config.json, licenses.
+    static void copyBeside(Path from, Path to) {
+        try (DirectoryStream<Path> entries = Files.newDirectoryStream(from)) {
+            for (Path entry : entries) {
+                String name = String.valueOf(entry.getFileName());
+                if (Files.isRegularFile(entry)
+                        && !name.equals(CONFIG)
+                        && !name.startsWith(".")
+                        && !WEIGHTS.matcher(name).matches()) {
+                    Files.copy(entry, to.resolve(name));
+                }
+            }
+        } catch (IOException failure) {
+            throw FileFailure.writing(to, failure);
+        }
+    }
+
+    /// Writes config.json with another `quantization_config`, all else as it was.
+    ///
+    /// @param quantization null to take it out
+    static void writeConfig(Path from, Path to, @Nullable ObjectNode quantization) {
+        Path file = from.resolve(CONFIG);
+        if (!Files.isRegularFile(file)) {
+            return;
+        }
+        ObjectNode config = StrictJson.readObject(file);
+        if (quantization == null) {
+            config.remove("quantization_config");
+        } else {
+            config.set("quantization_config", quantization);
+        }
+        StrictJson.write(to.resolve(CONFIG), config);
+    }
+}

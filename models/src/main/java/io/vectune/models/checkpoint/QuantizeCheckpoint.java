@@ -1,0 +1,168 @@
+package io.vectune.models.checkpoint;
+
+import io.vectune.quant.QuantizedWeight;
+import io.vectune.quant.TensorSpec;
+import io.vectune.quant.WeightQuantizer;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.file.OutputDirectory;
+import io.vectune.runtime.safetensors.SafetensorsCheckpoint;
+import io.vectune.runtime.safetensors.SafetensorsWriter;
+import io.vectune.runtime.safetensors.TensorSource;
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.Set;
+import java.util.function.BiConsumer;
+import java.util.function.Consumer;
+
+/// Quantizes a checkpoint into another one, layer by layer: a model directory into a model directory, or a safetensors
+/// file into a safetensors file with the library's own keys under each name.
+public final class QuantizeCheckpoint {
+    private static final String WEIGHT = ".weight";
+
+    private final TensorSource source;
+    private final List<String> layers;
+    private final WeightQuantizer quantizer;
+    private final SequencedMap<String, TensorSpec> specs = new LinkedHashMap<>();
+
+    private QuantizeCheckpoint(TensorSource source, List<String> layers, WeightQuantizer quantizer) {
+        this.source = source;
+        this.layers = layers;
+        this.quantizer = quantizer;
+        Set<String> quantized = new LinkedHashSet<>(layers);
+        for (String name : source.names()) {
+            Tensor tensor = source.tensor(name);
+            String layer = name.endsWith(WEIGHT) ? name.substring(0, name.length() - WEIGHT.length()) : name;
+            if (name.endsWith(WEIGHT) && quantized.contains(layer)) {
+                specs.putAll(quantizer.declare(
+                        layer,
+                        Math.toIntExact(tensor.size(0)),
+                        Math.toIntExact(tensor.size(1)),
+                        tensor.dtype()));
+            } else {
+                specs.put(name, TensorSpec.of(tensor));
+            }
+        }
+    }
+
+    /// Quantizes a model directory.
+    ///
+    /// @param force whether an output directory that holds something is accepted
+    /// @param progress gets each layer's report when it is done
+    /// @throws VectuneException if the model cannot be read or has nothing to quantize, a weight has non-finite values or
+    ///     a shape that does not fit, or the result cannot be written
+    public static List<LayerReport> directory(
+            Path model,
+            Path out,
+            boolean force,
+            LayerSelection selection,
+            WeightQuantizer quantizer,
+            Compute compute,
+            Consumer<List<String>> plan,
+            Consumer<LayerReport> progress) {
+        if (!Files.isRegularFile(model.resolve(ModelFiles.CONFIG))) {
+            throw new VectuneException(model + ": has no config.json; expected a model directory");
+        }
+        try (Arena arena = Arena.ofShared()) {
+            TensorSource source = SafetensorsCheckpoint.open(model, arena);
+            QuantizeCheckpoint job = new QuantizeCheckpoint(source, selection.select(source), quantizer);
+            plan.accept(job.layers);
+            try (OutputDirectory directory = OutputDirectory.create(out, force)) {
+                List<LayerReport> reports;
+                try (CheckpointWriter writer = new CheckpointWriter(
+                        directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
+                    reports = job.run(compute, (name, tensor) -> writer.write(name, tensor.segment()), progress);
+                    writer.commit();
+                }
+                ModelFiles.copyBeside(model, directory.path());
+                ModelFiles.writeConfig(
+                        model,
+                        directory.path(),
+                        quantizer.quantizationConfig(job.skipped(), job.inputType()));
+                directory.commit();
+                return reports;
+            }
+        }
+    }
+
+    /// Quantizes a safetensors file.
+    ///
+    /// @throws VectuneException as [#directory]
+    public static List<LayerReport> file(
+            Path file,
+            Path out,
+            LayerSelection selection,
+            WeightQuantizer quantizer,
+            Compute compute,
+            Consumer<List<String>> plan,
+            Consumer<LayerReport> progress) {
+        try (Arena arena = Arena.ofShared()) {
+            TensorSource source = SafetensorsCheckpoint.open(file, arena);
+            QuantizeCheckpoint job = new QuantizeCheckpoint(source, selection.select(source), quantizer);
+            plan.accept(job.layers);
+            SafetensorsWriter.Declaration declaration = SafetensorsWriter.declare(source.metadata());
+            job.specs.forEach((name, spec) -> declaration.tensor(name, spec.dtype(), spec.sizes()));
+            try (SafetensorsWriter writer = declaration.create(out)) {
+                List<LayerReport> reports =
+                        job.run(compute, (name, tensor) -> writer.write(name, tensor.segment()), progress);
+                writer.commit();
+                return reports;
+            }
+        }
+    }
+
+    /// The type of the dense weights: that of the first layer.
+    private DType inputType() {
+        return source.tensor(layers.getFirst() + WEIGHT).dtype();
+    }
+
+    /// Linear layers that stay dense.
+    private List<String> skipped() {
+        List<String> skipped = new ArrayList<>();
+        Set<String> quantized = new LinkedHashSet<>(layers);
+        for (String name : source.names()) {
+            if (name.endsWith(WEIGHT) && source.tensor(name).axes() == 2) {
+                String layer = name.substring(0, name.length() - WEIGHT.length());
+                if (!quantized.contains(layer)) {
+                    skipped.add(layer);
+                }
+            }
+        }
+        return skipped;
+    }
+
+    private List<LayerReport> run(
+            Compute compute, BiConsumer<String, Tensor> write, Consumer<LayerReport> progress) {
+        Set<String> quantized = new LinkedHashSet<>(layers);
+        List<LayerReport> reports = new ArrayList<>();
+        for (String name : source.names()) {
+            String layer = name.endsWith(WEIGHT) ? name.substring(0, name.length() - WEIGHT.length()) : name;
+            Tensor dense = source.tensor(name);
+            if (!name.endsWith(WEIGHT) || !quantized.contains(layer)) {
+                write.accept(name, dense);
+                continue;
+            }
+            try (Arena arena = Arena.ofShared()) {
+                long start = System.nanoTime();
+                QuantizedWeight weight = quantizer.quantize(compute, layer, dense, arena);
+                double seconds = (System.nanoTime() - start) * 1e-9;
+                Map<String, Tensor> tensors = weight.tensors(layer, arena);
+                tensors.forEach(write);
+                long stored = tensors.values().stream().mapToLong(Tensor::byteSize).sum();
+                LayerReport report = LayerReport.of(layer, dense, weight, stored, seconds);
+                reports.add(report);
+                progress.accept(report);
+            }
+        }
+        return reports;
+    }
+}
