@@ -1,8 +1,11 @@
 package io.vectune.models.checkpoint;
 
+import io.vectune.quant.LoadContext;
 import io.vectune.runtime.file.FileFailure;
 import io.vectune.runtime.file.StrictJson;
+import io.vectune.runtime.tensor.DType;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -58,5 +61,38 @@ final class ModelFiles {
             config.set("quantization_config", quantization);
         }
         StrictJson.write(to.resolve(CONFIG), config);
+    }
+
+    /// Writes the config.json of a merged model: dense, in another type, its head untied.
+    ///
+    /// @param dtype null to keep what it says
+    static void writeMergedConfig(Path from, Path to, @Nullable DType dtype, boolean untied) {
+        Path file = from.resolve(CONFIG);
+        if (!Files.isRegularFile(file)) {
+            return;
+        }
+        ObjectNode config = StrictJson.readObject(file);
+        config.remove("quantization_config");
+        if (untied) {
+            config.put("tie_word_embeddings", false);
+        }
+        if (dtype != null) {
+            String name =
+                    switch (dtype) {
+                        case BF16 -> "bfloat16";
+                        case F16 -> "float16";
+                        default -> "float32";
+                    };
+            config.put(config.has("torch_dtype") ? "torch_dtype" : "dtype", name);
+        }
+        StrictJson.write(to.resolve(CONFIG), config);
+    }
+
+    /// What config.json says about quantized layers.
+    static LoadContext quantization(Path directory, Arena arena) {
+        Path file = directory.resolve(CONFIG);
+        return Files.isRegularFile(file)
+                ? new LoadContext(arena, StrictJson.readObject(file).get("quantization_config"))
+                : LoadContext.of(arena);
     }
 }

@@ -1,0 +1,111 @@
+package io.vectune.models.checkpoint;
+
+import io.vectune.quant.LoadContext;
+import io.vectune.quant.QuantizedWeight;
+import io.vectune.quant.TensorSpec;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.file.OutputDirectory;
+import io.vectune.runtime.safetensors.SafetensorsCheckpoint;
+import io.vectune.runtime.safetensors.SafetensorsWriter;
+import io.vectune.runtime.safetensors.TensorSource;
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.FloatCast;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.function.BiConsumer;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/// Turns the quantized layers of a checkpoint back into dense `NAME.weight`; everything else stays byte for byte.
+public final class DequantizeCheckpoint {
+    private final TensorSource source;
+    private final QuantizedLayers layers;
+    private final @Nullable DType dtype;
+    private final SequencedMap<String, TensorSpec> specs = new LinkedHashMap<>();
+
+    private DequantizeCheckpoint(TensorSource source, QuantizedLayers layers, @Nullable DType dtype) {
+        this.source = source;
+        this.layers = layers;
+        this.dtype = dtype;
+        if (layers.names().isEmpty()) {
+            throw new VectuneException(source.origin() + ": expected quantized layers, found none in "
+                    + source.names().size() + " tensors; there is nothing to dequantize");
+        }
+        for (String name : source.names()) {
+            if (!layers.owns(name)) {
+                specs.put(name, TensorSpec.of(source.tensor(name)));
+            }
+        }
+        for (String layer : layers.names()) {
+            QuantizedWeight weight = layers.weight(layer);
+            specs.put(layer + ".weight", TensorSpec.of(type(weight), weight.outFeatures(), weight.inFeatures()));
+        }
+    }
+
+    private DType type(QuantizedWeight weight) {
+        return dtype == null ? weight.computeDtype() : dtype;
+    }
+
+    /// Dequantizes a model directory.
+    ///
+    /// @param dtype of the dense weights; null for the type in which their library dequantizes
+    /// @param force whether an output directory that holds something is accepted
+    /// @param progress gets each layer's name when it is done
+    /// @return number of layers
+    public static int directory(
+            Path model, Path out, boolean force, @Nullable DType dtype, Consumer<String> progress) {
+        try (Arena arena = Arena.ofShared()) {
+            TensorSource source = SafetensorsCheckpoint.open(model, arena);
+            DequantizeCheckpoint job =
+                    new DequantizeCheckpoint(source, QuantizedLayers.of(source, ModelFiles.quantization(model, arena)), dtype);
+            try (OutputDirectory directory = OutputDirectory.create(out, force)) {
+                try (CheckpointWriter writer = new CheckpointWriter(
+                        directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
+                    job.run((name, tensor) -> writer.write(name, tensor.segment()), progress);
+                    writer.commit();
+                }
+                ModelFiles.copyBeside(model, directory.path());
+                ModelFiles.writeConfig(model, directory.path(), null);
+                directory.commit();
+            }
+            return job.layers.names().size();
+        }
+    }
+
+    /// Dequantizes a safetensors file.
+    public static int file(Path file, Path out, @Nullable DType dtype, Consumer<String> progress) {
+        try (Arena arena = Arena.ofShared()) {
+            TensorSource source = SafetensorsCheckpoint.open(file, arena);
+            DequantizeCheckpoint job =
+                    new DequantizeCheckpoint(source, QuantizedLayers.of(source, LoadContext.of(arena)), dtype);
+            SafetensorsWriter.Declaration declaration = SafetensorsWriter.declare(source.metadata());
+            job.specs.forEach((name, spec) -> declaration.tensor(name, spec.dtype(), spec.sizes()));
+            try (SafetensorsWriter writer = declaration.create(out)) {
+                job.run((name, tensor) -> writer.write(name, tensor.segment()), progress);
+                writer.commit();
+            }
+            return job.layers.names().size();
+        }
+    }
+
+    private void run(BiConsumer<String, Tensor> write, Consumer<String> progress) {
+        for (String name : source.names()) {
+            if (!layers.owns(name)) {
+                write.accept(name, source.tensor(name));
+            }
+        }
+        for (String layer : layers.names()) {
+            try (Arena arena = Arena.ofConfined()) {
+                QuantizedWeight weight = layers.weight(layer);
+                Matrix dense = DenseForm.of(weight, arena);
+                write.accept(layer + ".weight", FloatCast.of(arena, dense, type(weight)));
+            }
+            progress.accept(layer);
+        }
+    }
+}
