@@ -14,6 +14,7 @@ module io.vectune.models {
 
     exports io.vectune.models.chat;
     exports io.vectune.models.data;
+    exports io.vectune.models.checkpoint;
     exports io.vectune.models.decoder;
     exports io.vectune.models.eval;
     exports io.vectune.models.generate;

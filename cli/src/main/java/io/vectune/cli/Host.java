@@ -1,9 +1,9 @@
 package io.vectune.cli;
 
 import io.vectune.adapters.Adapter;
-import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.file.PeftDirectory;
+import io.vectune.models.checkpoint.MergeCheckpoint.Weighted;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
 import io.vectune.models.load.LoadedModel;
@@ -20,7 +20,7 @@ import java.util.Map;
 /// What a command works with: a mapped model, its adapters, the thread team, a session's scratch. Closed as one.
 final class Host implements AutoCloseable {
     private final Arena arena = Arena.ofShared();
-    private final List<AdapterSet> adapters = new ArrayList<>();
+    private final List<Weighted> adapters = new ArrayList<>();
     private final ThreadTeam team;
     private final Compute compute;
     private final LoadedModel loaded;
@@ -31,7 +31,8 @@ final class Host implements AutoCloseable {
         try {
             this.loaded = ModelLoader.load(path, arena);
             for (AdapterReference reference : references) {
-                adapters.add(PeftDirectory.read(reference.path(), sites(loaded.decoder()), compute));
+                adapters.add(new Weighted(
+                        PeftDirectory.read(reference.path(), sites(loaded.decoder()), compute), reference.weight()));
             }
         } catch (RuntimeException failure) {
             close();
@@ -76,7 +77,12 @@ final class Host implements AutoCloseable {
 
     /// The adapters by layer; empty for the base model.
     Map<String, Adapter> adapters() {
-        return adapters.isEmpty() ? Map.of() : adapters.getFirst().adapters();
+        return adapters.isEmpty() ? Map.of() : adapters.getFirst().set().adapters();
+    }
+
+    /// The adapter sets as they were named.
+    List<Weighted> adapterSets() {
+        return List.copyOf(adapters);
     }
 
     /// A new text for the model and its adapters.
@@ -86,7 +92,7 @@ final class Host implements AutoCloseable {
 
     @Override
     public void close() {
-        adapters.forEach(AdapterSet::close);
+        adapters.forEach(adapter -> adapter.set().close());
         compute.close();
         team.close();
         arena.close();

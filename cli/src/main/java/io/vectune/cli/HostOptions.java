@@ -28,6 +28,11 @@ final class HostOptions {
             description = "Threads to compute with (default: one a physical core).")
     private int threads;
 
+    /// The model's path.
+    Path model() {
+        return model;
+    }
+
     /// Maps the model and its adapters.
     Host open() {
         return Host.open(model, adapters.stream().map(AdapterReference::parse).toList(), threads);

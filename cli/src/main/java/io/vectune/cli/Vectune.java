@@ -19,7 +19,14 @@ import picocli.CommandLine.ScopeType;
         synopsisSubcommandLabel = "COMMAND",
         usageHelpAutoWidth = true,
         sortOptions = false,
-        subcommands = {DoctorCommand.class, LogitsCommand.class, HelpCommand.class})
+        subcommands = {
+            DoctorCommand.class,
+            QuantizeCommand.class,
+            DequantizeCommand.class,
+            MergeCommand.class,
+            LogitsCommand.class,
+            HelpCommand.class
+        })
 public final class Vectune {
     /// Exit code for a failure: a file, the data, the machine.
     static final int FAILURE = 1;

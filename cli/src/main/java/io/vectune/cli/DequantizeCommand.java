@@ -1,0 +1,61 @@
+package io.vectune.cli;
+
+import io.vectune.models.checkpoint.DequantizeCheckpoint;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.file.OutputDirectory;
+import io.vectune.runtime.tensor.DType;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.concurrent.Callable;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/// `vectune dequantize`: quantized layers back into dense ones.
+@Command(name = "dequantize", description = "Turn the quantized layers of a model directory or .safetensors file into dense NAME.weight.")
+final class DequantizeCommand implements Callable<Integer> {
+    @Spec
+    @SuppressWarnings("NullAway.Init")
+    private CommandSpec spec;
+
+    @Option(names = "--model", required = true, paramLabel = "PATH", description = "Model directory or .safetensors file.")
+    @SuppressWarnings("NullAway.Init")
+    private Path model;
+
+    @Option(names = "--out", required = true, paramLabel = "PATH", description = "Directory or file to write, as --model.")
+    @SuppressWarnings("NullAway.Init")
+    private Path out;
+
+    @Option(
+            names = "--dtype",
+            paramLabel = "TYPE",
+            description = "f32, bf16 or f16 (default: the type in which the library dequantizes).")
+    private @Nullable String dtype;
+
+    @Option(names = "--force", description = "Replace what is there.")
+    private boolean force;
+
+    @Override
+    public Integer call() {
+        Output output = Output.of(spec);
+        DType type = DtypeOption.parse(dtype);
+        Consumer<String> each = layer -> {};
+        int layers;
+        if (Output.isSafetensors(model)) {
+            Output.checkFile(out, force);
+            layers = DequantizeCheckpoint.file(model, out, type, each);
+        } else {
+            if (!Files.isDirectory(model)) {
+                throw new VectuneException(model + ": expected a model directory or a .safetensors file"
+                        + (Files.exists(model) ? ", found another file" : "; there is no such path"));
+            }
+            OutputDirectory.check(out, force);
+            layers = DequantizeCheckpoint.directory(model, out, force, type, each);
+        }
+        output.note("%d layers dequantized; wrote %s", layers, out);
+        return 0;
+    }
+}
