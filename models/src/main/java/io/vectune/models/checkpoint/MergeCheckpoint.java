@@ -3,6 +3,7 @@ package io.vectune.models.checkpoint;
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.LayerSite;
+import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
@@ -13,6 +14,7 @@ import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -37,7 +39,6 @@ public final class MergeCheckpoint {
 
     private final TensorSource source;
     private final QuantizedLayers quantized;
-    private final List<Weighted> adapters;
     private final @Nullable DType dtype;
     private final SequencedMap<String, TensorSpec> specs = new LinkedHashMap<>();
     private final Map<String, List<Change>> changes = new LinkedHashMap<>();
@@ -48,7 +49,6 @@ public final class MergeCheckpoint {
             TensorSource source, QuantizedLayers quantized, List<Weighted> adapters, @Nullable DType dtype) {
         this.source = source;
         this.quantized = quantized;
-        this.adapters = adapters;
         this.dtype = dtype;
         for (Weighted weighted : adapters) {
             weighted.set().adapters().forEach((module, adapter) -> changes.computeIfAbsent(
@@ -84,15 +84,14 @@ public final class MergeCheckpoint {
         DType type = dtype != null
                 ? dtype
                 : quantized.find(layer)
-                        .map(weight -> weight.computeDtype())
+                        .map(QuantizedWeight::computeDtype)
                         .orElseGet(() -> source.find(layer + ".weight")
                                 .or(() -> source.find("model.embed_tokens.weight"))
                                 .map(Tensor::dtype)
                                 .orElse(DType.F32));
-        LayerSite site = changes.containsKey(layer) ? changes.get(layer).getFirst().site : null;
-        return site == null
-                ? TensorSpec.of(type, quantized.weight(layer).outFeatures(), quantized.weight(layer).inFeatures())
-                : TensorSpec.of(type, site.weight().outFeatures(), site.weight().inFeatures());
+        List<Change> change = changes.getOrDefault(layer, List.of());
+        Weight weight = change.isEmpty() ? quantized.weight(layer) : change.getFirst().site.weight();
+        return TensorSpec.of(type, weight.outFeatures(), weight.inFeatures());
     }
 
     private DType typeOf(Tensor tensor) {
@@ -140,13 +139,13 @@ public final class MergeCheckpoint {
             DType type = entry.getValue().dtype();
             try (Arena arena = Arena.ofShared()) {
                 String layer = name.substring(0, Math.max(0, name.lastIndexOf('.')));
-                boolean changed = changes.containsKey(layer);
-                if (changed && name.endsWith(".weight")) {
-                    Matrix merged = mergedWeight(compute, changes.get(layer), arena);
+                List<Change> change = changes.getOrDefault(layer, List.of());
+                if (!change.isEmpty() && name.endsWith(".weight")) {
+                    Matrix merged = mergedWeight(compute, change, arena);
                     writer.write(name, FloatCast.of(arena, finite(layer, merged), type).segment());
                     progress.accept(layer);
-                } else if (changed && name.endsWith(".bias")) {
-                    writer.write(name, FloatCast.of(arena, mergedBias(changes.get(layer), arena), type).segment());
+                } else if (!change.isEmpty() && name.endsWith(".bias")) {
+                    writer.write(name, FloatCast.of(arena, mergedBias(change, arena), type).segment());
                 } else if (quantized.find(layer).isPresent() && name.endsWith(".weight")) {
                     Matrix dense = DenseForm.of(quantized.weight(layer), arena);
                     writer.write(name, FloatCast.of(arena, dense, type).segment());
