@@ -4,10 +4,12 @@ import io.vectune.adapters.Adapter;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.file.PeftDirectory;
 import io.vectune.models.checkpoint.MergeCheckpoint.Weighted;
+import io.vectune.models.checkpoint.QuantizedModel;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
 import io.vectune.models.load.LoadedModel;
 import io.vectune.models.load.ModelLoader;
+import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.CpuTopology;
 import io.vectune.runtime.compute.ThreadTeam;
@@ -16,6 +18,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// What a command works with: a mapped model, its adapters, the thread team, a session's scratch. Closed as one.
 final class Host implements AutoCloseable {
@@ -24,15 +27,20 @@ final class Host implements AutoCloseable {
     private final ThreadTeam team;
     private final Compute compute;
     private final LoadedModel loaded;
+    private final DecoderModel model;
 
-    private Host(Path path, List<AdapterReference> references, int threads) {
+    private Host(
+            Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
         this.team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
         this.compute = new Compute(team);
         try {
             this.loaded = ModelLoader.load(path, arena);
+            this.model = quantizer == null
+                    ? loaded.decoder()
+                    : QuantizedModel.of(loaded.decoder(), quantizer, compute, arena, layer -> {});
             for (AdapterReference reference : references) {
                 adapters.add(new Weighted(
-                        PeftDirectory.read(reference.path(), sites(loaded.decoder()), compute), reference.weight()));
+                        PeftDirectory.read(reference.path(), sites(model), compute), reference.weight()));
             }
         } catch (RuntimeException failure) {
             close();
@@ -42,9 +50,11 @@ final class Host implements AutoCloseable {
 
     /// Maps a model and its adapters.
     ///
+    /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
     /// @param threads size of the team; 0 for one a physical core
-    static Host open(Path path, List<AdapterReference> references, int threads) {
-        return new Host(path, references, threads);
+    static Host open(
+            Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
+        return new Host(path, quantizer, references, threads);
     }
 
     /// The linear layers that adapters can sit on.
@@ -72,7 +82,7 @@ final class Host implements AutoCloseable {
     }
 
     DecoderModel model() {
-        return loaded.decoder();
+        return model;
     }
 
     /// The adapters by layer; empty for the base model.
@@ -87,7 +97,7 @@ final class Host implements AutoCloseable {
 
     /// A new text for the model and its adapters.
     DecoderSession session(int capacity) {
-        return new DecoderSession(model(), adapters(), compute, capacity);
+        return new DecoderSession(model, adapters(), compute, capacity);
     }
 
     @Override

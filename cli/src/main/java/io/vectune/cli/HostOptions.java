@@ -1,8 +1,10 @@
 package io.vectune.cli;
 
+import io.vectune.quant.WeightQuantizer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /// The options of every command that runs a model.
@@ -34,7 +36,9 @@ final class HostOptions {
     }
 
     /// Maps the model and its adapters.
-    Host open() {
-        return Host.open(model, adapters.stream().map(AdapterReference::parse).toList(), threads);
+    ///
+    /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
+    Host open(@Nullable WeightQuantizer quantizer) {
+        return Host.open(model, quantizer, adapters.stream().map(AdapterReference::parse).toList(), threads);
     }
 }

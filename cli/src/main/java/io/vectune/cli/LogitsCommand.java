@@ -25,6 +25,10 @@ final class LogitsCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private HostOptions host;
 
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private QuantizeOnLoad quantize;
+
     @Option(names = "--tokens", required = true, paramLabel = "IDS", description = "Token ids: 1,2,3")
     @SuppressWarnings("NullAway.Init")
     private String tokens;
@@ -35,7 +39,7 @@ final class LogitsCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        try (Host opened = host.open();
+        try (Host opened = host.open(quantize.quantizer());
                 Arena arena = Arena.ofShared()) {
             int vocabSize = opened.model().config().vocabSize();
             int[] ids = TokenList.parse("--tokens", tokens, vocabSize);

@@ -45,7 +45,7 @@ final class MergeCommand implements Callable<Integer> {
                     + ": expected a model directory to merge into; a GGUF file is quantized with metadata that a merged"
                     + " model cannot keep, so use the adapter beside it, or merge into the model it was made from");
         }
-        try (Host opened = host.open()) {
+        try (Host opened = host.open(null)) {
             if (opened.adapterSets().isEmpty()) {
                 throw new UsageException("--adapter: expected at least one adapter to merge, found none");
             }

@@ -25,6 +25,8 @@ import picocli.CommandLine.ScopeType;
             DequantizeCommand.class,
             MergeCommand.class,
             LogitsCommand.class,
+            EvalCommand.class,
+            GenerateCommand.class,
             HelpCommand.class
         })
 public final class Vectune {

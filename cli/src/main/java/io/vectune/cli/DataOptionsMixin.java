@@ -1,0 +1,51 @@
+package io.vectune.cli;
+
+import io.vectune.models.data.DataOptions;
+import io.vectune.models.data.DataSet;
+import io.vectune.models.decoder.DecoderModel;
+import java.nio.file.Path;
+import picocli.CommandLine.Option;
+
+/// The options of every command that reads a data file.
+final class DataOptionsMixin {
+    @Option(
+            names = "--data",
+            required = true,
+            paramLabel = "FILE",
+            description = ".txt, or .jsonl with rows of text; prompt and completion; messages; or input_ids and labels.")
+    @SuppressWarnings("NullAway.Init")
+    private Path data;
+
+    @Option(
+            names = "--max-length",
+            paramLabel = "N",
+            defaultValue = "512",
+            description = "Most tokens of a row (default: ${DEFAULT-VALUE}).")
+    private int maxLength;
+
+    @Option(names = "--append-eos", description = "End every text and completion with the end-of-text token.")
+    private boolean appendEos;
+
+    /// Reads the rows; says what was cut.
+    DataSet load(TextSide text, DecoderModel model, Output output) {
+        if (maxLength < 2) {
+            throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
+        }
+        DataSet rows = DataSet.load(
+                data,
+                text.tokenizer(),
+                text.chat(),
+                new DataOptions(maxLength, appendEos, model.config().vocabSize()));
+        if (rows.truncatedRows() > 0) {
+            output.note(
+                    "%s: %d of %d rows were longer than %d tokens and lost their end (--max-length)",
+                    data, rows.truncatedRows(), rows.rows().size(), maxLength);
+        }
+        if (rows.unevenBoundaries() > 0) {
+            output.note(
+                    "%s: in %d of %d rows a token spans prompt and completion; begin completions with a space",
+                    data, rows.unevenBoundaries(), rows.rows().size());
+        }
+        return rows;
+    }
+}
