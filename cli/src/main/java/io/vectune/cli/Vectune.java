@@ -26,6 +26,7 @@ import picocli.CommandLine.ScopeType;
             MergeCommand.class,
             LogitsCommand.class,
             EvalCommand.class,
+            TuneCommand.class,
             GenerateCommand.class,
             HelpCommand.class
         })

@@ -1,0 +1,81 @@
+package io.vectune.cli;
+
+import io.vectune.adapters.AdapterConfig;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.json.JsonMapper;
+
+/// The options of a new adapter. What is not given has PEFT's default.
+final class AdapterOptions {
+    private static final JsonMapper MAPPER = JsonMapper.builder().build();
+
+    @Option(names = "--rank", paramLabel = "R", description = "Rank (default: that of the kind).")
+    private @Nullable Integer rank;
+
+    @Option(names = "--alpha", paramLabel = "A", description = "lora_alpha: the scaling is A / R (default: that of the kind).")
+    private @Nullable Double alpha;
+
+    @Option(names = "--dropout", paramLabel = "P", description = "lora_dropout (default: 0).")
+    private @Nullable Double dropout;
+
+    @Option(
+            names = "--targets",
+            split = ",",
+            paramLabel = "NAME",
+            description = "Layers to adapt: q_proj,v_proj or all-linear (default: that of the kind).")
+    private @Nullable List<String> targets;
+
+    @Option(
+            names = "--set",
+            paramLabel = "FIELD=VALUE",
+            description = "Another field of PEFT's adapter_config.json: use_rslora=true, init_lora_weights=pissa, ...")
+    private Map<String, String> fields = new LinkedHashMap<>();
+
+    /// The configuration of a new adapter.
+    AdapterConfig config(String kind, Path model) {
+        Map<String, Object> options = new LinkedHashMap<>();
+        if (rank != null) {
+            if (rank < 1) {
+                throw new UsageException("--rank: expected at least 1, found " + rank);
+            }
+            options.put("r", rank);
+        }
+        if (alpha != null) {
+            options.put("lora_alpha", alpha);
+        }
+        if (dropout != null) {
+            options.put("lora_dropout", dropout);
+        }
+        List<String> names = targets;
+        if (names != null) {
+            boolean single = names.size() == 1 && names.getFirst().equals("all-linear");
+            options.put("target_modules", single ? "all-linear" : names);
+        }
+        fields.forEach((field, text) -> options.put(field, value(text)));
+        options.put("base_model_name_or_path", model.toString());
+        return AdapterConfig.of(kind, options);
+    }
+
+    /// A JSON value where the text is one, else the text itself.
+    private static Object value(String text) {
+        try {
+            Object value = MAPPER.readValue(text, Object.class);
+            return value == null ? text : value;
+        } catch (JacksonException plainText) {
+            return text;
+        }
+    }
+
+    /// Refuses all of these options.
+    void requireNone(String because) {
+        if (rank != null || alpha != null || dropout != null || targets != null || !fields.isEmpty()) {
+            throw new UsageException("--rank, --alpha, --dropout, --targets and --set describe a new adapter; with "
+                    + because + " the configuration is that of the adapter");
+        }
+    }
+}

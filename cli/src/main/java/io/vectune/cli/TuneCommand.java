@@ -1,0 +1,298 @@
+package io.vectune.cli;
+
+import io.vectune.adapters.AdapterConfig;
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.file.PeftDirectory;
+import io.vectune.models.data.DataSet;
+import io.vectune.models.train.BatchPlan;
+import io.vectune.models.train.LearningRateSchedule;
+import io.vectune.models.train.OptimizerChoice;
+import io.vectune.models.train.StepLog;
+import io.vectune.models.train.StepRecord;
+import io.vectune.models.train.Trainer;
+import io.vectune.models.train.TrainerOptions;
+import io.vectune.models.train.TrainingListener;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.file.OutputDirectory;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/// `vectune tune`: trains an adapter on a data file and writes it as it can be loaded by PEFT.
+@Command(name = "tune", description = "Train an adapter on a frozen model, dense or quantized.")
+final class TuneCommand implements Callable<Integer> {
+    @Spec
+    @SuppressWarnings("NullAway.Init")
+    private CommandSpec spec;
+
+    @Option(names = "--model", required = true, paramLabel = "PATH", description = "Hugging Face model directory or .gguf file.")
+    @SuppressWarnings("NullAway.Init")
+    private Path model;
+
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private DataOptionsMixin data;
+
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private QuantizeOnLoad quantize;
+
+    @ArgGroup(multiplicity = "1")
+    @SuppressWarnings("NullAway.Init")
+    private Start start;
+
+    private static final class Start {
+        @Option(names = "--method", paramLabel = "KIND", description = "Kind of a new adapter: lora, dora, ...")
+        private @Nullable String method;
+
+        @Option(names = "--init-from", paramLabel = "ADAPTER", description = "Go on with this adapter and its configuration.")
+        private @Nullable Path initFrom;
+    }
+
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private AdapterOptions adapter;
+
+    @Option(names = "--out", required = true, paramLabel = "DIR", description = "Directory for the adapter, report and checkpoint.")
+    @SuppressWarnings("NullAway.Init")
+    private Path out;
+
+    @Option(names = "--steps", paramLabel = "N", description = "Optimizer steps (default: once through the data).")
+    private @Nullable Integer steps;
+
+    @Option(names = "--batch-size", paramLabel = "N", defaultValue = "4", description = "Rows of a batch (default: ${DEFAULT-VALUE}).")
+    private int batchSize;
+
+    @Option(names = "--accumulate", paramLabel = "N", defaultValue = "1", description = "Batches of a step (default: ${DEFAULT-VALUE}).")
+    private int accumulate;
+
+    @Option(names = "--lr", paramLabel = "X", defaultValue = "2e-4", description = "Learning rate (default: ${DEFAULT-VALUE}).")
+    private double learningRate;
+
+    @Option(names = "--lr-ratio", paramLabel = "X", defaultValue = "1", description = "LoRA+: rate of lora_B over that of the rest (default: ${DEFAULT-VALUE}).")
+    private double outputFactorRatio;
+
+    @Option(names = "--optimizer", paramLabel = "adamw|sgd", defaultValue = "adamw", description = "Optimizer (default: ${DEFAULT-VALUE}).")
+    @SuppressWarnings("NullAway.Init")
+    private String optimizer;
+
+    @Option(names = "--momentum", paramLabel = "X", defaultValue = "0", description = "Momentum of sgd (default: ${DEFAULT-VALUE}).")
+    private double momentum;
+
+    @Option(names = "--weight-decay", paramLabel = "X", defaultValue = "0", description = "Weight decay of every trainable tensor (default: ${DEFAULT-VALUE}).")
+    private double weightDecay;
+
+    @Option(names = "--no-decay-scales", description = "No weight decay on magnitudes, gates, angles and biases.")
+    private boolean noDecayScales;
+
+    @Option(names = "--schedule", paramLabel = "SHAPE", defaultValue = "constant", description = "constant, linear or cosine (default: ${DEFAULT-VALUE}).")
+    @SuppressWarnings("NullAway.Init")
+    private String schedule;
+
+    @Option(names = "--warmup", paramLabel = "N", defaultValue = "0", description = "Steps of linear warm-up (default: ${DEFAULT-VALUE}).")
+    private int warmup;
+
+    @Option(names = "--clip", paramLabel = "X", defaultValue = "0", description = "Largest gradient norm; 0 = off (default: ${DEFAULT-VALUE}).")
+    private double clip;
+
+    @Option(names = "--gradient-checkpointing", description = "Compute the layers again in backward instead of keeping them: less memory.")
+    private boolean gradientCheckpointing;
+
+    @Option(names = "--seed", paramLabel = "N", defaultValue = "0", description = "Seed of start values, order of rows and dropout (default: ${DEFAULT-VALUE}).")
+    private long seed;
+
+    @Option(names = "--no-shuffle", description = "Take the rows in the order of the file, again and again.")
+    private boolean noShuffle;
+
+    @Option(names = "--log", paramLabel = "FILE", description = "Write one JSON object a step: step, loss, lr, tokens_per_second, ...")
+    private @Nullable Path log;
+
+    @Option(names = "--checkpoint-every", paramLabel = "N", defaultValue = "0", description = "Steps between checkpoints; 0 = none (default: ${DEFAULT-VALUE}).")
+    private int checkpointEvery;
+
+    @Option(names = "--resume", description = "Go on from the checkpoint in --out.")
+    private boolean resume;
+
+    @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "Threads (default: one a physical core).")
+    private int threads;
+
+    @Option(names = "--force", description = "Replace files in an output directory that holds something.")
+    private boolean force;
+
+    @Option(names = "--json", description = "Print one JSON object with the result.")
+    private boolean json;
+
+    private Path checkpoint() {
+        return out.resolve("checkpoint.safetensors");
+    }
+
+    @Override
+    public Integer call() {
+        Output output = Output.of(spec);
+        checkPlaces();
+        try (Host host = Host.open(model, quantize.quantizer(), List.of(), threads)) {
+            TextSide text = TextSide.of(model);
+            DataSet rows = data.load(text, host.model(), output);
+            BatchPlan batches = batches(rows);
+            TrainerOptions options = options(rows);
+            try (AdapterSet set = adapters(host)) {
+                TuningPlanView.print(output, model, host.model(), set, Trainer.plan(host.model(), set, batches, options));
+                train(output, host, set, batches, options);
+            }
+        }
+        return 0;
+    }
+
+    private void checkPlaces() {
+        if (Files.isRegularFile(checkpoint())) {
+            if (!resume && !force) {
+                throw new VectuneException(out + ": holds the checkpoint of an interrupted run; use --resume to go on from"
+                        + " it, or --force to start again");
+            }
+        } else if (resume) {
+            throw new VectuneException(out + ": expected " + checkpoint().getFileName()
+                    + " to resume from, found none; run without --resume to start");
+        } else {
+            OutputDirectory.check(out, force);
+        }
+        if (checkpointEvery < 0) {
+            throw new UsageException("--checkpoint-every: expected at least 0, found " + checkpointEvery);
+        }
+    }
+
+    private BatchPlan batches(DataSet rows) {
+        if (batchSize < 1 || accumulate < 1) {
+            throw new UsageException("--batch-size and --accumulate: expected at least 1, found " + batchSize + " and "
+                    + accumulate);
+        }
+        try {
+            return new BatchPlan(rows.rows(), batchSize, accumulate, !noShuffle, seed);
+        } catch (IllegalArgumentException unusable) {
+            throw new VectuneException(rows.origin() + ": " + unusable.getMessage(), unusable);
+        }
+    }
+
+    private TrainerOptions options(DataSet rows) {
+        int total = steps == null
+                ? Math.toIntExact(Math.ceilDiv(rows.rows().size(), (long) batchSize * accumulate))
+                : steps;
+        if (total < 1) {
+            throw new UsageException("--steps: expected at least 1, found " + total);
+        }
+        try {
+            return new TrainerOptions(
+                    learningRate,
+                    optimizer(),
+                    new LearningRateSchedule(shape(), warmup, total),
+                    clip,
+                    gradientCheckpointing,
+                    outputFactorRatio,
+                    !noDecayScales,
+                    seed);
+        } catch (IllegalArgumentException wrong) {
+            throw new UsageException(String.valueOf(wrong.getMessage()));
+        }
+    }
+
+    private OptimizerChoice optimizer() {
+        return switch (optimizer.toLowerCase(Locale.ROOT)) {
+            case "adamw" -> OptimizerChoice.AdamW.withDefaults(weightDecay);
+            case "sgd" -> new OptimizerChoice.Sgd(momentum, weightDecay);
+            default -> throw new UsageException("--optimizer: expected adamw or sgd, found \"" + optimizer + "\"");
+        };
+    }
+
+    private LearningRateSchedule.Shape shape() {
+        return switch (schedule.toLowerCase(Locale.ROOT)) {
+            case "constant" -> LearningRateSchedule.Shape.CONSTANT;
+            case "linear" -> LearningRateSchedule.Shape.LINEAR;
+            case "cosine" -> LearningRateSchedule.Shape.COSINE;
+            default -> throw new UsageException(
+                    "--schedule: expected constant, linear or cosine, found \"" + schedule + "\"");
+        };
+    }
+
+    private AdapterSet adapters(Host host) {
+        Path initFrom = start.initFrom;
+        if (initFrom != null) {
+            adapter.requireNone("--init-from");
+            return PeftDirectory.read(initFrom, Host.sites(host.model()), host.compute());
+        }
+        AdapterConfig config = adapter.config(String.valueOf(start.method), model);
+        return AdapterSet.create(config, Host.sites(host.model()), host.compute(), seed);
+    }
+
+    private void train(Output output, Host host, AdapterSet set, BatchPlan batches, TrainerOptions options) {
+        List<StepRecord> records = new ArrayList<>();
+        int total = options.schedule().totalSteps();
+        try (Trainer trainer = new Trainer(host.model(), set, host.compute(), batches, options)) {
+            if (resume) {
+                trainer.resume(checkpoint());
+                output.note("resumed after step %d of %d", trainer.stepsDone(), total);
+            }
+            Path file = log;
+            try (Progress progress = Progress.start(output.err(), "tune", total, "steps");
+                    @Nullable StepLog stepLog = file == null ? null : StepLog.open(file, trainer.stepsDone())) {
+                TrainingListener listener = record -> {
+                    records.add(record);
+                    if (stepLog != null) {
+                        stepLog.stepped(record);
+                    }
+                    progress.at(
+                            record.step(),
+                            String.format(
+                                    Locale.ROOT, "loss %.4f, %.0f tokens/s", record.loss(), record.tokensPerSecond()));
+                };
+                trainer.run(listener, checkpoint(), checkpointEvery);
+            }
+        }
+        PeftDirectory.write(set, out, true);
+        TuningReport report = TuningReport.of(model, set, options, records);
+        report.write(out);
+        removeCheckpoint();
+        print(output, report);
+    }
+
+    private void removeCheckpoint() {
+        try {
+            Files.deleteIfExists(checkpoint());
+        } catch (IOException failure) {
+            throw new VectuneException(checkpoint() + ": cannot be removed: " + failure.getMessage(), failure);
+        }
+    }
+
+    private void print(Output output, TuningReport report) {
+        if (json) {
+            Map<String, Object> object = new LinkedHashMap<>();
+            object.put("out", out.toString());
+            object.putAll(report.summary());
+            JsonOutput.print(output.out(), object);
+            return;
+        }
+        if (!report.losses().isEmpty()) {
+            output.result("%s", new LossPlot(report.losses()).text(60, 10));
+        }
+        output.result(
+                "loss %.4f -> %.4f in %d steps, %.0f tokens/s, %s; wrote %s (adapter) and %s",
+                report.firstLoss(),
+                report.lastLoss(),
+                report.losses().size(),
+                report.tokensPerSecond(),
+                Progress.duration(report.seconds()),
+                out,
+                out.resolve(TuningReport.FILE));
+    }
+}
