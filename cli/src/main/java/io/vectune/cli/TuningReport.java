@@ -20,7 +20,13 @@ import java.util.Map;
 ///
 /// @param facts what was trained, how; for people, in order
 /// @param losses of the steps of this process
-record TuningReport(Map<String, String> facts, List<Double> losses, double seconds, double tokensPerSecond) {
+/// @param tokensPerSecondAtEnd over the last fifth of the steps, when the code is compiled
+record TuningReport(
+        Map<String, String> facts,
+        List<Double> losses,
+        double seconds,
+        double tokensPerSecond,
+        double tokensPerSecondAtEnd) {
     /// The page's name in the adapter's directory.
     static final String FILE = "report.html";
 
@@ -40,8 +46,15 @@ record TuningReport(Map<String, String> facts, List<Double> losses, double secon
         facts.put("time", Progress.duration(seconds));
         facts.put("tokens/s", String.format(Locale.ROOT, "%.0f", tokens / seconds));
         facts.put("vectune", Version.number());
+        List<StepRecord> lastFifth = records.subList(records.size() - records.size() / 5, records.size());
+        double endSeconds = lastFifth.stream().mapToDouble(StepRecord::seconds).sum();
+        long endTokens = lastFifth.stream().mapToLong(StepRecord::tokens).sum();
         return new TuningReport(
-                facts, records.stream().map(StepRecord::loss).toList(), seconds, tokens / Math.max(seconds, 1e-9));
+                facts,
+                records.stream().map(StepRecord::loss).toList(),
+                seconds,
+                tokens / Math.max(seconds, 1e-9),
+                endTokens / Math.max(endSeconds, 1e-9));
     }
 
     double firstLoss() {

@@ -20,6 +20,7 @@ import picocli.CommandLine.ScopeType;
         usageHelpAutoWidth = true,
         sortOptions = false,
         subcommands = {
+            QuickstartCommand.class,
             DoctorCommand.class,
             QuantizeCommand.class,
             DequantizeCommand.class,
