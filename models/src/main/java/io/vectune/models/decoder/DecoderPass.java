@@ -78,8 +78,11 @@ public final class DecoderPass implements AutoCloseable {
                 buffers.add(LayerBuffers.allocate(arena, config, limits.tokens(), saved(floats)));
             } else {
                 if (common == null) {
-                    saved += sum(shared);
-                    common = LayerBuffers.allocate(arena, config, limits.tokens(), saved(shared));
+                    // Without a backward pass adapters keep nothing.
+                    boolean keeps = lowest < blocks.size();
+                    saved += keeps ? sum(shared) : 0;
+                    common = LayerBuffers.allocate(
+                            arena, config, limits.tokens(), keeps ? saved(shared) : LayerBuffers.Saved.NOTHING);
                 }
                 buffers.add(common);
             }
