@@ -3,6 +3,7 @@ package io.vectune.runtime.matmul;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.ExpandedWeight;
 import io.vectune.runtime.weight.Weight;
 
 /// The matrix products of training and inference. x, y, gradients are f32; a weight may have any format.
@@ -20,6 +21,10 @@ public final class MatMul {
         check("x", x, x.rows(), inFeatures);
         check("y", y, x.rows(), weight.outFeatures());
         if (x.rows() == 0) {
+            return;
+        }
+        if (weight instanceof ExpandedWeight wide) {
+            multiply(compute, wide.base(), x.columns(0, wide.base().inFeatures()), y, accumulate);
             return;
         }
         Products products = Products.take(compute);
@@ -53,6 +58,14 @@ public final class MatMul {
         check("gradOutput", gradOutput, gradOutput.rows(), weight.outFeatures());
         check("gradInput", gradInput, gradOutput.rows(), inFeatures);
         if (gradOutput.rows() == 0) {
+            return;
+        }
+        if (weight instanceof ExpandedWeight wide) {
+            int stored = wide.base().inFeatures();
+            multiplyTransposed(compute, wide.base(), gradOutput, gradInput.columns(0, stored), accumulate);
+            if (!accumulate) {
+                gradInput.columns(stored, inFeatures).fill(0);
+            }
             return;
         }
         Products products = Products.take(compute);
