@@ -104,6 +104,11 @@ public final class Dora implements ProductMap {
         return site.weight().outFeatures();
     }
 
+    /// The factor of the low-rank path.
+    public float scaling() {
+        return scaling;
+    }
+
     @Override
     public List<AdapterParameter> parameters() {
         return List.of(

@@ -1,0 +1,58 @@
+package io.vectune.adapters.file;
+
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.LayerSite;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+
+/// Adapters in any of the formats that users have.
+public final class AdapterFiles {
+    /// The formats.
+    public enum Format {
+        /// A PEFT directory: all kinds.
+        PEFT,
+        /// A lora-lite file: the kinds that lora-lite has.
+        LORA_LITE,
+        /// One file with diffusers' keys: LoRA and DoRA.
+        DIFFUSERS,
+        /// One file with kohya's keys: LoRA and DoRA.
+        KOHYA
+    }
+
+    private AdapterFiles() {}
+
+    /// Reads an adapter; the format is recognized by what lies at the path.
+    ///
+    /// @param sites the host's linear layers
+    /// @throws VectuneException if there is no adapter, or it does not fit the host
+    public static AdapterSet read(Path path, List<LayerSite> sites, Compute compute) {
+        if (Files.isDirectory(path)) {
+            return PeftDirectory.read(path, sites, compute);
+        }
+        if (!Files.isRegularFile(path)) {
+            throw new VectuneException(
+                    path + ": expected an adapter, a PEFT directory or a .safetensors file; there is nothing");
+        }
+        return LoraLiteFile.isOne(path)
+                ? LoraLiteFile.read(path, sites, compute)
+                : LoraFile.read(path, sites, compute);
+    }
+
+    /// Writes an adapter.
+    ///
+    /// @param force whether a target that already exists is replaced
+    public static void write(AdapterSet set, Path path, Format format, boolean force) {
+        if (format != Format.PEFT && Files.exists(path) && !force) {
+            throw new VectuneException(path + ": exists; remove it or force the overwrite");
+        }
+        switch (format) {
+            case PEFT -> PeftDirectory.write(set, path, force);
+            case LORA_LITE -> LoraLiteFile.write(set, path);
+            case DIFFUSERS -> LoraFile.write(set, path, LoraFile.Style.DIFFUSERS);
+            case KOHYA -> LoraFile.write(set, path, LoraFile.Style.KOHYA);
+        }
+    }
+}

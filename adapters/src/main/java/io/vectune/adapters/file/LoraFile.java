@@ -1,0 +1,254 @@
+package io.vectune.adapters.file;
+
+import io.vectune.adapters.AdapterConfig;
+import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.ConfigFields;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.kind.Dora;
+import io.vectune.adapters.kind.Lora;
+import io.vectune.runtime.FileFormatException;
+import io.vectune.runtime.NearMatches;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.safetensors.SafetensorsFile;
+import io.vectune.runtime.safetensors.SafetensorsWriter;
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// A LoRA in one safetensors file, with the key styles of the diffusion world.
+///
+/// | style | A | B | scale | module |
+/// |---|---|---|---|---|
+/// | diffusers | M.lora_A.weight | M.lora_B.weight | M.alpha, if any | after transformer., unet., text_encoder. |
+/// | older diffusers | M.lora.down.weight, M.lora_linear_layer.down.weight | ..up.weight | M.alpha | the same |
+/// | kohya | K.lora_down.weight | K.lora_up.weight | K.alpha | lora_unet_, lora_te_ and the path with _ for . |
+///
+/// kohya's `dora_scale` is DoRA's magnitude. Without alpha the scaling is 1.
+public final class LoraFile {
+    /// How keys are written.
+    public enum Style {
+        /// `transformer.<module>.lora_A.weight`
+        DIFFUSERS,
+        /// `lora_unet_<module>.lora_down.weight`
+        KOHYA
+    }
+
+    private static final String PREFIX = "base_model.model.";
+
+    private static final List<String> MODULE_PREFIXES =
+            List.of("transformer.", "unet.", "text_encoder.", "text_encoder_2.", "diffusion_model.", PREFIX);
+
+    private static final List<String> KOHYA_PREFIXES =
+            List.of("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_transformer_");
+
+    // What follows the module, and PEFT's name for it.
+    private static final Map<String, String> SUFFIXES = suffixes();
+
+    private static Map<String, String> suffixes() {
+        Map<String, String> suffixes = new LinkedHashMap<>();
+        suffixes.put(".lora_A.weight", "lora_A.weight");
+        suffixes.put(".lora_B.weight", "lora_B.weight");
+        suffixes.put(".lora.down.weight", "lora_A.weight");
+        suffixes.put(".lora.up.weight", "lora_B.weight");
+        suffixes.put(".lora_linear_layer.down.weight", "lora_A.weight");
+        suffixes.put(".lora_linear_layer.up.weight", "lora_B.weight");
+        suffixes.put(".lora_down.weight", "lora_A.weight");
+        suffixes.put(".lora_up.weight", "lora_B.weight");
+        suffixes.put(".dora_scale", "lora_magnitude_vector");
+        suffixes.put(".lora_magnitude_vector", "lora_magnitude_vector");
+        suffixes.put(".alpha", "alpha");
+        return suffixes;
+    }
+
+    private LoraFile() {}
+
+    /// Reads a file for a host; every tensor must find its layer.
+    ///
+    /// @throws VectuneException if the file is malformed or does not fit the host
+    public static AdapterSet read(Path path, List<LayerSite> sites, Compute compute) {
+        try (Arena arena = Arena.ofShared()) {
+            SafetensorsFile file = SafetensorsFile.open(path, arena);
+            Map<String, Tensor> renamed = new LinkedHashMap<>();
+            Map<String, Double> alphas = new LinkedHashMap<>();
+            Map<String, Integer> ranks = new LinkedHashMap<>();
+            boolean dora = false;
+            for (String name : file.names()) {
+                String suffix = suffixOf(path, name);
+                String key = SUFFIXES.getOrDefault(suffix, "");
+                String module = moduleOf(path, name.substring(0, name.length() - suffix.length()), sites);
+                Tensor tensor = file.tensor(name);
+                if (key.equals("alpha")) {
+                    alphas.put(module, (double) tensor.getFloat(0));
+                    continue;
+                }
+                if (key.equals("lora_magnitude_vector")) {
+                    tensor = tensor.reshape(tensor.elements());
+                    dora = true;
+                }
+                if (key.equals("lora_A.weight") && tensor.axes() > 0) {
+                    ranks.put(module, Math.toIntExact(tensor.size(0)));
+                }
+                if (renamed.put(PREFIX + module + "." + key, tensor) != null) {
+                    throw new FileFormatException(path + ": two tensors for " + key + " of " + module + ": " + name);
+                }
+            }
+            ranks.forEach((module, rank) -> alphas.putIfAbsent(module, (double) rank));
+            AdapterConfig config = config(path, dora, ranks, alphas);
+            return PeftDirectory.fill(config, new RenamedTensors(path.toString(), renamed), PREFIX, sites, compute);
+        }
+    }
+
+    private static AdapterConfig config(
+            Path path, boolean dora, Map<String, Integer> ranks, Map<String, Double> alphas) {
+        if (ranks.isEmpty()) {
+            throw new FileFormatException(path + ": expected the tensors of a LoRA, found none");
+        }
+        int rank = ranks.values().iterator().next();
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("peft_type", "LORA");
+        fields.put("r", rank);
+        fields.put("lora_alpha", rank);
+        fields.put("use_dora", dora);
+        fields.put("target_modules", List.copyOf(ranks.keySet()));
+        Map<String, Object> rankPattern = new LinkedHashMap<>();
+        ranks.forEach(
+                (module, own) -> {
+                    if (own != rank) {
+                        rankPattern.put(module, own);
+                    }
+                });
+        Map<String, Object> alphaPattern = new LinkedHashMap<>();
+        alphas.forEach(
+                (module, alpha) -> {
+                    if (alpha != rank) {
+                        alphaPattern.put(module, alpha);
+                    }
+                });
+        fields.put("rank_pattern", rankPattern);
+        fields.put("alpha_pattern", alphaPattern);
+        return AdapterConfig.read(new ConfigFields(path.toString(), fields));
+    }
+
+    private static String suffixOf(Path path, String name) {
+        for (String suffix : SUFFIXES.keySet()) {
+            if (name.endsWith(suffix)) {
+                return suffix;
+            }
+        }
+        throw new FileFormatException(
+                path
+                        + ": "
+                        + name
+                        + ": expected a key of a LoRA that ends with one of "
+                        + String.join(", ", SUFFIXES.keySet()));
+    }
+
+    private static String moduleOf(Path path, String name, List<LayerSite> sites) {
+        for (LayerSite site : sites) {
+            if (name.equals(site.name()) || isPrefixed(name, site.name())) {
+                return site.name();
+            }
+        }
+        List<String> known = sites.stream().map(LayerSite::name).toList();
+        throw new FileFormatException(
+                path
+                        + ": "
+                        + name
+                        + ": the model has no such layer"
+                        + NearMatches.hint(name, known)
+                        + "; the adapter belongs to another model");
+    }
+
+    private static boolean isPrefixed(String name, String module) {
+        for (String prefix : MODULE_PREFIXES) {
+            if (name.equals(prefix + module)) {
+                return true;
+            }
+        }
+        for (String prefix : KOHYA_PREFIXES) {
+            if (name.equals(prefix + module.replace('.', '_'))) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /// Writes a LoRA or a DoRA.
+    ///
+    /// @throws VectuneException if the adapters are of another kind; export them as LoRA first
+    public static void write(AdapterSet set, Path path, Style style) {
+        Map<String, Tensor> tensors = new LinkedHashMap<>();
+        try (Arena arena = Arena.ofShared()) {
+            set.adapters()
+                    .forEach(
+                            (module, adapter) -> {
+                                if (!List.of("lora", "dora").contains(adapter.kind())) {
+                                    throw new VectuneException(
+                                            module
+                                                    + ": this format holds LoRA and DoRA, found "
+                                                    + adapter.kind()
+                                                    + "; export it as a LoRA first");
+                                }
+                                for (AdapterParameter parameter : adapter.parameters()) {
+                                    AdapterParameter.Stored stored = parameter.stored();
+                                    String key = stored == null ? null : keyOf(stored.key(), style);
+                                    if (stored == null || key == null) {
+                                        throw new VectuneException(
+                                                module + ": this format cannot hold " + parameter.name());
+                                    }
+                                    tensors.put(
+                                            moduleKey(module, style) + key,
+                                            TensorFill.write(parameter, stored, arena));
+                                }
+                                int rank = adapter.parameters().getFirst().values().rows();
+                                Tensor alpha = Tensor.allocate(arena, DType.F32);
+                                alpha.setFloat(0, scalingOf(set, module) * rank);
+                                tensors.put(moduleKey(module, style) + ".alpha", alpha);
+                            });
+            SafetensorsWriter.write(path, tensors, Map.of("format", "pt"));
+        }
+    }
+
+    private static float scalingOf(AdapterSet set, String module) {
+        return switch (set.adapter(module)) {
+            case Lora lora -> lora.scaling();
+            case Dora dora -> dora.scaling();
+            case null, default -> 1;
+        };
+    }
+
+    private static String moduleKey(String module, Style style) {
+        return style == Style.KOHYA ? "lora_unet_" + module.replace('.', '_') : "transformer." + module;
+    }
+
+    private static @Nullable String keyOf(String stored, Style style) {
+        return switch (stored) {
+            case "lora_A.weight" -> style == Style.KOHYA ? ".lora_down.weight" : ".lora_A.weight";
+            case "lora_B.weight" -> style == Style.KOHYA ? ".lora_up.weight" : ".lora_B.weight";
+            case "lora_magnitude_vector" -> style == Style.KOHYA ? ".dora_scale" : ".lora_magnitude_vector";
+            default -> null;
+        };
+    }
+
+    /// The modules that a file adapts, without a host: what `info` shows.
+    public static List<String> modules(Path path) {
+        try (Arena arena = Arena.ofConfined()) {
+            List<String> modules = new ArrayList<>();
+            for (String name : SafetensorsFile.open(path, arena).names()) {
+                String suffix = suffixOf(path, name);
+                if ("lora_A.weight".equals(SUFFIXES.get(suffix))) {
+                    modules.add(name.substring(0, name.length() - suffix.length()));
+                }
+            }
+            return modules;
+        }
+    }
+}
