@@ -22,12 +22,24 @@ final class AdaptedHead {
     }
 
     /// The head for one pass.
+    ///
+    /// @throws IllegalArgumentException if an adapted head is asked to treat rows differently: it sees labelled rows only
     OutputHead with(CallSeed seed, Map<String, List<Matrix>> gradients) {
+        requireUniform(seed);
         return new Pass(seed, gradients);
     }
 
-    void forward(Compute compute, Matrix hidden, Matrix logits) {
-        projection.forward(compute, hidden, logits, null, CallSeed.INFERENCE);
+    void forward(Compute compute, Matrix hidden, Matrix logits, CallSeed seed) {
+        requireUniform(seed);
+        projection.forward(compute, hidden, logits, null, seed);
+    }
+
+    private void requireUniform(CallSeed seed) {
+        if (projection.isAdapted() && seed.hasRowOptions()) {
+            throw new IllegalArgumentException(
+                    DecoderModel.HEAD
+                            + ": an adapter of the output head cannot differ by row; leave it out of the mixed sets");
+        }
     }
 
     private final class Pass implements OutputHead {

@@ -1,31 +1,43 @@
 package io.vectune.models.decoder;
 
 import io.vectune.adapters.CallOptions;
-import org.jspecify.annotations.Nullable;
+import io.vectune.adapters.RowGroups;
 
-/// What one pass through the model tells its adapters: nothing in inference, in training a dropout seed that depends on
-/// the pass and the module alone, so that a recomputed forward draws the same masks.
+/// What one pass through the model tells its adapters: which rows use which adapter, how they are steered, and in
+/// training a dropout seed that depends on the pass and the module alone, so that a recomputed forward draws the same
+/// masks.
 ///
-/// @param inference the options of every call, or null in training
+/// @param options of every call, dropout aside
 /// @param seed the seed of the pass in training: different for each step and micro-batch
-record CallSeed(@Nullable CallOptions inference, long seed) {
+record CallSeed(CallOptions options, boolean training, long seed) {
     private static final long GOLDEN_GAMMA = 0x9E3779B97F4A7C15L;
 
-    static final CallSeed INFERENCE = new CallSeed(CallOptions.INFERENCE, 0);
+    static final CallSeed INFERENCE = inference(CallOptions.INFERENCE);
 
-    static CallSeed training(long seed) {
-        return new CallSeed(null, seed);
+    static CallSeed inference(CallOptions options) {
+        return new CallSeed(options, false, 0);
+    }
+
+    static CallSeed training(CallOptions options, long seed) {
+        return new CallSeed(options, true, seed);
     }
 
     /// The seed of one slice of the tokens, where a layer is called once a slice.
     CallSeed slice(int index) {
-        return inference != null ? this : new CallSeed(null, mix(seed + index));
+        return training ? new CallSeed(options, true, mix(seed + index)) : this;
+    }
+
+    /// Whether rows differ in adapter or steering, so that a call must see all rows of the batch in their order.
+    boolean hasRowOptions() {
+        return !options.groups().equals(RowGroups.NONE) || !options.steering().isUniform();
     }
 
     CallOptions options(String module) {
-        return inference != null
-                ? inference
-                : new CallOptions(true, mix(seed + GOLDEN_GAMMA * (1L + module.hashCode())));
+        if (!training) {
+            return options;
+        }
+        long own = mix(seed + GOLDEN_GAMMA * (1L + module.hashCode()));
+        return new CallOptions(true, own, options.steering(), options.groups());
     }
 
     /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).

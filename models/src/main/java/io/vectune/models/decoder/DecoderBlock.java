@@ -264,36 +264,53 @@ final class DecoderBlock {
         }
     }
 
-    /// The layer over new tokens of one sequence whose earlier keys and values are in the cache. Changes x in place,
-    /// writes the keys and values of the new tokens to the cache.
+    /// New tokens of one text: rows of x, and where they go in its cache.
     ///
-    /// @param positions of the new tokens, consecutive
+    /// @param from first row of x
+    /// @param to after the last row
+    /// @param start position of the first one in the text
+    record CachedText(KeyValueCache cache, int from, int to, int start) {}
+
+    /// The layer over new tokens of texts whose earlier keys and values are in their caches. Changes x in place, writes
+    /// the keys and values of the new tokens to the caches.
+    ///
+    /// @param positions of all rows in their texts
+    /// @param texts that together cover the rows of x
     void forwardCached(
-            Compute compute, RotaryTable rotary, int[] positions, KeyValueCache cache, CallSeed seed, Matrix x) {
+            Compute compute, RotaryTable rotary, int[] positions, List<CachedText> texts, CallSeed seed, Matrix x) {
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         int tokens = x.rows();
-        int start = positions[0];
         Matrix normed = workspace.matrix(tokens, config.hiddenSize());
         RmsNorm.forward(compute, x, layer.inputNorm(), config.rmsNormEps(), normed, null);
         Matrix projected = workspace.matrix(tokens, config.querySize() + 2 * config.keyValueSize());
         queryKeyValue.forward(compute, normed, projected, null, seed);
         Matrix query = query(projected);
-        Matrix keys = cache.keys(layer.index());
-        Matrix values = cache.values(layer.index());
-        Matrix newKeys = keys.rows(start, start + tokens);
-        newKeys.copyFrom(key(projected));
-        values.rows(start, start + tokens).copyFrom(value(projected));
+        Matrix key = key(projected);
         Matrix queryNorm = layer.queryNorm();
         Matrix keyNorm = layer.keyNorm();
         if (queryNorm != null && keyNorm != null) {
             normHeads(compute, query, queryNorm, query, null);
-            normHeads(compute, newKeys, keyNorm, newKeys, null);
+            normHeads(compute, key, keyNorm, key, null);
         }
         rotary.apply(compute, query, positions, false);
-        rotary.apply(compute, newKeys, positions, false);
+        rotary.apply(compute, key, positions, false);
         Matrix attention = workspace.matrix(tokens, config.querySize());
-        Attention.forwardCached(compute, shape, query, keys, values, start, attention);
+        for (CachedText text : texts) {
+            int end = text.start + text.to - text.from;
+            Matrix keys = text.cache.keys(layer.index());
+            Matrix values = text.cache.values(layer.index());
+            keys.rows(text.start, end).copyFrom(key.rows(text.from, text.to));
+            values.rows(text.start, end).copyFrom(value(projected).rows(text.from, text.to));
+            Attention.forwardCached(
+                    compute,
+                    shape,
+                    query.rows(text.from, text.to),
+                    keys,
+                    values,
+                    text.start,
+                    attention.rows(text.from, text.to));
+        }
         Matrix change = workspace.matrix(tokens, config.hiddenSize());
         attentionOutput.forward(compute, attention, change, null, seed);
         Elementwise.add(compute, change, x);

@@ -113,11 +113,12 @@ public final class DecoderPass implements AutoCloseable {
     /// The summed loss of a batch's labelled tokens, without gradients and without dropout.
     public double loss(SequenceBatch batch) {
         check(batch);
-        forward(batch, CallSeed.INFERENCE);
+        CallSeed seed = CallSeed.inference(batch.options());
+        forward(batch, seed);
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         Matrix normed = finalNorm(batch.tokens());
-        double loss = CrossEntropy.loss(compute, head.with(CallSeed.INFERENCE, Map.of()), normed, batch.targets());
+        double loss = CrossEntropy.loss(compute, head.with(seed, Map.of()), normed, batch.targets());
         workspace.release(mark);
         return loss;
     }
@@ -168,7 +169,7 @@ public final class DecoderPass implements AutoCloseable {
                 int token = labelled[from + index];
                 hidden.rows(index, index + 1).copyFrom(normed.rows(token, token + 1));
             }
-            head.forward(compute, hidden.rows(0, count), logits.rows(0, count));
+            head.forward(compute, hidden.rows(0, count), logits.rows(0, count), CallSeed.inference(batch.options()));
             int first = from;
             compute.team()
                     .run(
@@ -207,7 +208,7 @@ public final class DecoderPass implements AutoCloseable {
     public double lossAndGradients(SequenceBatch batch, double lossScale, long seed, AdapterGradients gradients) {
         check(batch);
         int tokens = batch.tokens();
-        CallSeed callSeed = CallSeed.training(seed);
+        CallSeed callSeed = CallSeed.training(batch.options(), seed);
         forward(batch, callSeed);
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();

@@ -1,6 +1,8 @@
 package io.vectune.models.decoder;
 
 import io.vectune.adapters.Adapter;
+import io.vectune.adapters.CallOptions;
+import io.vectune.adapters.Steering;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.nn.Embedding;
@@ -30,6 +32,7 @@ public final class DecoderSession implements AutoCloseable {
     private final KeyValueCache cache;
     private final Arena arena = Arena.ofShared();
     private final Matrix logits;
+    private CallSeed seed = CallSeed.INFERENCE;
     private int position;
 
     /// @param adapters by the name of the linear layer they sit on; empty for the base model
@@ -60,6 +63,12 @@ public final class DecoderSession implements AutoCloseable {
     /// The most tokens that the session takes.
     public int capacity() {
         return capacity;
+    }
+
+    /// Steers the adapters that can be steered, from the next token on: 1 is the adapter as trained, 0 the base, -1 the
+    /// opposite.
+    public void steer(float coefficient) {
+        seed = CallSeed.inference(CallOptions.INFERENCE.withSteering(Steering.of(coefficient)));
     }
 
     /// Forgets the tokens from `newPosition` on; 0 starts a new text.
@@ -122,8 +131,10 @@ public final class DecoderSession implements AutoCloseable {
         Arrays.setAll(positions, index -> position + index);
         Matrix x = compute.workspace().matrix(tokens.length, model.config().hiddenSize());
         Embedding.gather(compute, model.embedding(), tokens, x);
+        List<DecoderBlock.CachedText> text =
+                List.of(new DecoderBlock.CachedText(cache, 0, tokens.length, position));
         for (DecoderBlock block : blocks) {
-            block.forwardCached(compute, rotary, positions, cache, CallSeed.INFERENCE, x);
+            block.forwardCached(compute, rotary, positions, text, seed, x);
         }
         position += tokens.length;
         return x;
@@ -134,7 +145,7 @@ public final class DecoderSession implements AutoCloseable {
         long mark = workspace.mark();
         Matrix normed = workspace.matrix(x.rows(), x.columns());
         RmsNorm.forward(compute, x, model.norm(), model.config().rmsNormEps(), normed, null);
-        head.forward(compute, normed, result);
+        head.forward(compute, normed, result, seed);
         workspace.release(mark);
     }
 

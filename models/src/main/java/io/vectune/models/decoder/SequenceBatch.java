@@ -1,5 +1,8 @@
 package io.vectune.models.decoder;
 
+import io.vectune.adapters.CallOptions;
+import io.vectune.adapters.RowGroups;
+import io.vectune.adapters.Steering;
 import io.vectune.runtime.nn.CrossEntropy;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -24,8 +27,10 @@ public final class SequenceBatch {
     private final int rows;
     private final int longestRow;
     private final int labelledTokens;
+    private final CallOptions options;
 
-    private SequenceBatch(int[] tokens, int[] targets, int[] positions, List<Run> runs) {
+    private SequenceBatch(int[] tokens, int[] targets, int[] positions, List<Run> runs, CallOptions options) {
+        this.options = options;
         this.tokens = tokens;
         this.targets = targets;
         this.positions = positions;
@@ -84,7 +89,58 @@ public final class SequenceBatch {
             }
             at += row.length;
         }
-        return new SequenceBatch(tokens, targets, positions, runs);
+        return new SequenceBatch(tokens, targets, positions, runs, CallOptions.INFERENCE);
+    }
+
+    /// The same batch with rows that use different adapters of a mixed set, or none.
+    ///
+    /// @param adapterOfRow index of each row's adapter in the set, or [RowGroups#BASE]
+    public SequenceBatch withAdapters(int... adapterOfRow) {
+        requireOneEach("adapters", adapterOfRow.length);
+        List<RowGroups.Run> groups = new ArrayList<>();
+        int[] lengths = rowLengths();
+        int from = 0;
+        for (int row = 0; row < rows; row++) {
+            int to = from + lengths[row];
+            RowGroups.Run last = groups.isEmpty() ? null : groups.getLast();
+            if (last != null && last.adapter() == adapterOfRow[row]) {
+                groups.set(groups.size() - 1, new RowGroups.Run(last.from(), to, last.adapter()));
+            } else {
+                groups.add(new RowGroups.Run(from, to, adapterOfRow[row]));
+            }
+            from = to;
+        }
+        return new SequenceBatch(tokens, targets, positions, runs, options.withGroups(new RowGroups(groups)));
+    }
+
+    /// The same batch with a steering coefficient for each row.
+    public SequenceBatch withSteering(float... coefficientOfRow) {
+        requireOneEach("steering coefficients", coefficientOfRow.length);
+        float[] coefficients = new float[tokens.length];
+        int[] lengths = rowLengths();
+        int from = 0;
+        for (int row = 0; row < rows; row++) {
+            Arrays.fill(coefficients, from, from + lengths[row], coefficientOfRow[row]);
+            from += lengths[row];
+        }
+        return new SequenceBatch(
+                tokens, targets, positions, runs, options.withSteering(Steering.ofRows(coefficients)));
+    }
+
+    private void requireOneEach(String what, int found) {
+        if (found != rows) {
+            throw new IllegalArgumentException(what + ": expected one for each of " + rows + " rows, found " + found);
+        }
+    }
+
+    private int[] rowLengths() {
+        int[] lengths = new int[rows];
+        int row = 0;
+        for (Run run : runs) {
+            Arrays.fill(lengths, row, row + run.rows, run.length);
+            row += run.rows;
+        }
+        return lengths;
     }
 
     /// Tokens of all rows together.
@@ -105,6 +161,10 @@ public final class SequenceBatch {
     /// Tokens that have a target: what the mean loss is taken over.
     public int labelledTokens() {
         return labelledTokens;
+    }
+
+    CallOptions options() {
+        return options;
     }
 
     int[] tokenIds() {
