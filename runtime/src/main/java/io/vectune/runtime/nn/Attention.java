@@ -179,7 +179,9 @@ public final class Attention {
                 .run(
                         tokens,
                         Shapes.minRows(shape.queryColumns()),
-                        (from, to, worker) -> KERNEL.rowProducts(shape, gradOut, out, along, from, to));
+                        (from, to, worker) -> 
+                                KERNEL.rowProducts(
+                                        shape, gradOut, out, along, compute.scratch(worker, 0, 16), from, to));
         int heads = shape.keyValueHeads();
         int parts = parts(batch * heads, sequenceLength);
         // Each part of the keys adds to gradQ of all rows that see it: a buffer of its own, summed in the order of the parts.

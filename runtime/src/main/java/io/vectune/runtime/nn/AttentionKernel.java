@@ -32,7 +32,9 @@ interface AttentionKernel {
             int rowTo);
 
     /// Rows `[rowFrom, rowTo)` of products (tokens, heads): the inner product of a and b over each head.
-    void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, int rowFrom, int rowTo);
+    ///
+    /// @param lanes scratch of at least 16 elements
+    void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, float[] lanes, int rowFrom, int rowTo);
 
     /// The part of the keys `[keyFrom, keyTo)` of one sequence and key and value head in backward: overwrites their
     /// gradK and gradV, and the columns of their query heads in the sequence's rows of gradQ that see any of the keys.

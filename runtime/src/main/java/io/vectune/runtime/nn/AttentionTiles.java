@@ -1,13 +1,14 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+import static io.vectune.runtime.nn.Lanes.ORDER;
+
 import static io.vectune.runtime.nn.TileProduct.TILE;
 
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
 /// What the passes of [AttentionVector] share: copies of a head into scratch, and the causal triangle.
@@ -18,7 +19,7 @@ final class AttentionTiles {
     /// Steps in which products follow the diagonal: elements of a tile beyond it are not computed.
     static final int STEP = 16;
 
-    private static final FloatVector LANE_INDEX = (FloatVector) Lanes.SPECIES.broadcast(0).addIndex(1);
+    private static final FloatVector LANE_INDEX = (FloatVector) SPECIES.broadcast(0).addIndex(1);
 
     private AttentionTiles() {}
 
@@ -33,11 +34,19 @@ final class AttentionTiles {
 
     /// Copies one head of some rows: to[at + i * width + d] = matrix[row + i, column + d], zero for d from dim on.
     static void pack(Matrix matrix, int row, int column, int rows, int dim, float[] to, int at, int width) {
+        MemorySegment segment = matrix.segment();
         for (int i = 0; i < rows; i++) {
+            long from = matrix.rowOffset(row + i) + 4L * column;
             int rowAt = at + i * width;
-            MemorySegment.copy(matrix.segment(), Tensor.FLOAT, matrix.rowOffset(row + i) + 4L * column, to, rowAt, dim);
-            if (dim < width) {
-                Arrays.fill(to, rowAt + dim, rowAt + width, 0);
+            int d = 0;
+            for (; d <= dim - Lanes.LENGTH; d += Lanes.LENGTH) {
+                FloatVector.fromMemorySegment(SPECIES, segment, from + 4L * d, ORDER).intoArray(to, rowAt + d);
+            }
+            for (; d < dim; d++) {
+                to[rowAt + d] = segment.get(Tensor.FLOAT, from + 4L * d);
+            }
+            for (; d < width; d++) {
+                to[rowAt + d] = 0;
             }
         }
     }
@@ -45,7 +54,7 @@ final class AttentionTiles {
     /// Multiplies packed rows by a factor.
     static void scale(float[] packed, int at, int length, float factor) {
         for (int i = 0; i < length; i += Lanes.LENGTH) {
-            FloatVector.fromArray(Lanes.SPECIES, packed, at + i).mul(factor).intoArray(packed, at + i);
+            FloatVector.fromArray(SPECIES, packed, at + i).mul(factor).intoArray(packed, at + i);
         }
     }
 
@@ -69,7 +78,7 @@ final class AttentionTiles {
         long to = matrix.rowOffset(row) + 4L * column;
         int d = 0;
         for (; d <= dim - Lanes.LENGTH; d += Lanes.LENGTH) {
-            Lanes.store(FloatVector.fromArray(Lanes.SPECIES, packed, at + d).mul(factor), segment, to + 4L * d);
+            FloatVector.fromArray(SPECIES, packed, at + d).mul(factor).intoMemorySegment(segment, to + 4L * d, ORDER);
         }
         for (; d < dim; d++) {
             segment.set(Tensor.FLOAT, to + 4L * d, packed[at + d] * factor);
@@ -89,9 +98,21 @@ final class AttentionTiles {
         return Math.max(0, key - diagonal) / STEP * STEP;
     }
 
-    /// The lanes of the vector of rows that starts at `row` which do not see the key.
-    static VectorMask<Float> unseen(int diagonal, int row, int key) {
-        return LANE_INDEX.compare(VectorOperators.LT, key - diagonal - row);
+    /// Sets the scores of one vector of rows to minus infinity for the keys `[from, to)` where a lane does not see them.
+    static void mask(float[] scores, int diagonal, int row, int from, int to) {
+        for (int key = from; key < to; key++) {
+            FloatVector.fromArray(SPECIES, scores, key * TILE + row)
+                    .blend(Float.NEGATIVE_INFINITY, LANE_INDEX.compare(VectorOperators.LT, key - diagonal - row))
+                    .intoArray(scores, key * TILE + row);
+        }
+    }
+
+    /// Zeroes, for one vector of rows, the keys from `from` on that products read for other rows of the same step.
+    static void clearUnseen(float[] scores, int count, int diagonal, int row, int from) {
+        int to = visible(diagonal, row / STEP * STEP, STEP, count);
+        for (int key = from; key < to; key++) {
+            FloatVector.zero(SPECIES).intoArray(scores, key * TILE + row);
+        }
     }
 
     /// scores (keys, rows) = keys (keys, width) queriesTransposed (dim, rows), above the diagonal only in steps.

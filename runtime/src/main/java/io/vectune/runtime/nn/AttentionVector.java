@@ -1,5 +1,8 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+import static io.vectune.runtime.nn.Lanes.ORDER;
+
 import static io.vectune.runtime.nn.TileProduct.TILE;
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
@@ -8,7 +11,7 @@ import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
 import org.jspecify.annotations.Nullable;
 
 /// [Attention] in tiles of [TileProduct#TILE] keys by as many rows, held in scratch; forward with online softmax.
@@ -187,44 +190,39 @@ final class AttentionVector implements AttentionKernel {
             int factorAt) {
         int all = AttentionTiles.visible(diagonal, row, 1, count);
         int some = AttentionTiles.visible(diagonal, row, Lanes.LENGTH, count);
-        FloatVector before = load(statistics, maximumAt);
-        FloatVector maximum = before;
-        for (int key = 0; key < all; key++) {
-            maximum = maximum.max(load(scores, key * TILE + row));
-        }
-        for (int key = all; key < some; key++) {
-            FloatVector score = load(scores, key * TILE + row);
-            maximum = maximum.max(score.blend(Float.NEGATIVE_INFINITY, AttentionTiles.unseen(diagonal, row, key)));
-        }
-        if (some == 0) {
-            maximum = maximum.max(-Float.MAX_VALUE);
-        }
-        FloatVector factor = ExpVector.expNegative(before.sub(maximum));
-        FloatVector total = load(statistics, totalAt).mul(factor);
-        for (int key = 0; key < all; key++) {
-            FloatVector weight = ExpVector.expNegative(load(scores, key * TILE + row).sub(maximum));
-            weight.intoArray(scores, key * TILE + row);
-            total = total.add(weight);
-        }
-        for (int key = all; key < some; key++) {
-            FloatVector weight = ExpVector.expNegative(load(scores, key * TILE + row).sub(maximum));
-            weight = weight.blend(0, AttentionTiles.unseen(diagonal, row, key));
-            weight.intoArray(scores, key * TILE + row);
-            total = total.add(weight);
-        }
-        clearUnseen(scores, count, diagonal, row, some);
-        maximum.intoArray(statistics, maximumAt);
-        total.intoArray(statistics, totalAt);
-        factor.intoArray(statistics, factorAt);
+        AttentionTiles.mask(scores, diagonal, row, all, some);
+        updateMaximum(scores, row, some, statistics, maximumAt, factorAt);
+        ExpVector.exponentials(scores, row, TILE, some, statistics, maximumAt);
+        updateTotal(scores, row, some, statistics, totalAt, factorAt);
+        AttentionTiles.clearUnseen(scores, count, diagonal, row, some);
     }
 
-    /// Zeroes what the products of the step that holds `row` read beyond the keys that its vector sees.
-    private static void clearUnseen(float[] scores, int count, int diagonal, int row, int from) {
-        int step = row / AttentionTiles.STEP * AttentionTiles.STEP;
-        int to = AttentionTiles.visible(diagonal, step, AttentionTiles.STEP, count);
-        for (int key = from; key < to; key++) {
-            Lanes.zero().intoArray(scores, key * TILE + row);
+    /// maximum = max(maximum, scores), factor = exp(old maximum - new maximum); by comparisons, as vector max pays
+    /// several instructions for NaN and the sign of zero.
+    private static void updateMaximum(
+            float[] scores, int row, int keys, float[] statistics, int maximumAt, int factorAt) {
+        FloatVector before = FloatVector.fromArray(SPECIES, statistics, maximumAt);
+        FloatVector maximum = before;
+        for (int key = 0; key < keys; key++) {
+            FloatVector score = FloatVector.fromArray(SPECIES, scores, key * TILE + row);
+            maximum = maximum.blend(score, score.compare(VectorOperators.GT, maximum));
         }
+        // No key seen yet: any finite maximum gives exp(-infinity - maximum) = 0.
+        maximum = maximum.blend(0, maximum.compare(VectorOperators.EQ, Float.NEGATIVE_INFINITY));
+        before.intoArray(statistics, factorAt);
+        maximum.intoArray(statistics, maximumAt);
+        ExpVector.exponentials(statistics, factorAt, TILE, 1, statistics, maximumAt);
+    }
+
+    /// total = total * factor + the sum of the weights.
+    private static void updateTotal(
+            float[] weights, int row, int keys, float[] statistics, int totalAt, int factorAt) {
+        FloatVector factor = FloatVector.fromArray(SPECIES, statistics, factorAt);
+        FloatVector total = FloatVector.fromArray(SPECIES, statistics, totalAt).mul(factor);
+        for (int key = 0; key < keys; key++) {
+            total = total.add(FloatVector.fromArray(SPECIES, weights, key * TILE + row));
+        }
+        total.intoArray(statistics, totalAt);
     }
 
     private static void rescale(float[] sums, int at, int width, int rows, float[] statistics, int factors) {
@@ -237,24 +235,26 @@ final class AttentionVector implements AttentionKernel {
     }
 
     @Override
-    public void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, int rowFrom, int rowTo) {
+    public void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, float[] lanes, int rowFrom, int rowTo) {
         int dim = shape.headDim();
         for (int row = rowFrom; row < rowTo; row++) {
             for (int head = 0; head < shape.heads(); head++) {
                 long at = 4L * head * dim;
-                float product = dot(a.segment(), a.rowOffset(row) + at, b.segment(), b.rowOffset(row) + at, dim);
+                float product =
+                        dot(a.segment(), a.rowOffset(row) + at, b.segment(), b.rowOffset(row) + at, dim, lanes);
                 products.segment().set(FLOAT, products.rowOffset(row) + 4L * head, product);
             }
         }
     }
 
-    private static float dot(MemorySegment a, long aAt, MemorySegment b, long bAt, int count) {
-        FloatVector sums = Lanes.zero();
+    private static float dot(MemorySegment a, long aAt, MemorySegment b, long bAt, int count, float[] lanes) {
+        FloatVector sums = FloatVector.zero(SPECIES);
         int i = 0;
         for (; i <= count - Lanes.LENGTH; i += Lanes.LENGTH) {
-            sums = Lanes.load(a, aAt + 4L * i).fma(Lanes.load(b, bAt + 4L * i), sums);
+            sums = FloatVector.fromMemorySegment(SPECIES, a, aAt + 4L * i, ORDER).fma(FloatVector.fromMemorySegment(SPECIES, b, bAt + 4L * i, ORDER), sums);
         }
-        float sum = Lanes.sum(sums);
+        sums.intoArray(lanes, 0);
+        float sum = Lanes.sum(lanes);
         for (; i < count; i++) {
             sum = Math.fma(a.get(FLOAT, aAt + 4L * i), b.get(FLOAT, bAt + 4L * i), sum);
         }
@@ -359,26 +359,21 @@ final class AttentionVector implements AttentionKernel {
             float[] weights, float[] gradScores, int count, int diagonal, int row, float[] statistics, int at) {
         int all = AttentionTiles.visible(diagonal, row, 1, count);
         int some = AttentionTiles.visible(diagonal, row, Lanes.LENGTH, count);
-        FloatVector logSumExp = load(statistics, at);
-        FloatVector along = load(statistics, at + TILE);
-        for (int key = 0; key < all; key++) {
-            int element = key * TILE + row;
-            FloatVector weight = ExpVector.expNegative(load(weights, element).sub(logSumExp));
-            weight.intoArray(weights, element);
-            weight.mul(load(gradScores, element).sub(along)).intoArray(gradScores, element);
-        }
-        for (int key = all; key < some; key++) {
-            int element = key * TILE + row;
-            VectorMask<Float> unseen = AttentionTiles.unseen(diagonal, row, key);
-            FloatVector weight = ExpVector.expNegative(load(weights, element).sub(logSumExp)).blend(0, unseen);
-            weight.intoArray(weights, element);
-            weight.mul(load(gradScores, element).sub(along)).blend(0, unseen).intoArray(gradScores, element);
-        }
-        clearUnseen(weights, count, diagonal, row, some);
-        clearUnseen(gradScores, count, diagonal, row, some);
+        AttentionTiles.mask(weights, diagonal, row, all, some);
+        ExpVector.exponentials(weights, row, TILE, some, statistics, at);
+        gradientsOfScores(weights, gradScores, row, some, statistics, at + TILE);
+        AttentionTiles.clearUnseen(weights, count, diagonal, row, some);
+        AttentionTiles.clearUnseen(gradScores, count, diagonal, row, some);
     }
 
-    private static FloatVector load(float[] array, int at) {
-        return FloatVector.fromArray(Lanes.SPECIES, array, at);
+    /// gradScores = weights * (gradScores - along)
+    private static void gradientsOfScores(
+            float[] weights, float[] gradScores, int row, int keys, float[] statistics, int alongAt) {
+        FloatVector along = FloatVector.fromArray(SPECIES, statistics, alongAt);
+        for (int key = 0; key < keys; key++) {
+            FloatVector weight = FloatVector.fromArray(SPECIES, weights, key * TILE + row);
+            FloatVector gradWeight = FloatVector.fromArray(SPECIES, gradScores, key * TILE + row);
+            weight.mul(gradWeight.sub(along)).intoArray(gradScores, key * TILE + row);
+        }
     }
 }

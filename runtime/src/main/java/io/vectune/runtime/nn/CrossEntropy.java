@@ -118,8 +118,11 @@ public final class CrossEntropy {
                         logits.rows(),
                         1,
                         (from, to, worker) -> {
+                            float[] scratch = compute.scratch(worker, 0, SoftmaxKernel.SCRATCH);
                             for (int row = from; row < to; row++) {
-                                float loss = KERNEL.crossEntropy(logits, row, labels[row], lossScale, withGradient);
+                                float loss =
+                                        KERNEL.crossEntropy(
+                                                logits, row, labels[row], lossScale, withGradient, scratch);
                                 losses.segment().set(Tensor.FLOAT, losses.rowOffset(row), loss);
                             }
                         });

@@ -1,12 +1,13 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+import static io.vectune.runtime.nn.Lanes.ORDER;
+
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.MemorySegment;
-import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorOperators;
 
 /// [Elementwise] in vectors: all but the sum of squares have the same bits as [ElementwiseScalar].
 final class ElementwiseVector implements ElementwiseKernel {
@@ -28,11 +29,11 @@ final class ElementwiseVector implements ElementwiseKernel {
         MemorySegment xs = x.segment();
         MemorySegment ys = y.segment();
         long yAt = y.rowOffset(row);
-        FloatVector factor = Lanes.broadcast(alpha);
+        FloatVector factor = FloatVector.broadcast(SPECIES, alpha);
         int i = 0;
         for (; i <= y.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector sum = Lanes.load(ys, yAt + 4L * i);
-            Lanes.store(factor.fma(Lanes.load(xs, xAt + 4L * i), sum), ys, yAt + 4L * i);
+            FloatVector sum = FloatVector.fromMemorySegment(SPECIES, ys, yAt + 4L * i, ORDER);
+            factor.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER), sum).intoMemorySegment(ys, yAt + 4L * i, ORDER);
         }
         ElementwiseScalar.addScaledRow(alpha, x, xAt, y, row, i);
     }
@@ -44,7 +45,7 @@ final class ElementwiseVector implements ElementwiseKernel {
             long yAt = y.rowOffset(row);
             int i = 0;
             for (; i <= y.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
-                Lanes.store(Lanes.load(ys, yAt + 4L * i).mul(alpha), ys, yAt + 4L * i);
+                FloatVector.fromMemorySegment(SPECIES, ys, yAt + 4L * i, ORDER).mul(alpha).intoMemorySegment(ys, yAt + 4L * i, ORDER);
             }
             ElementwiseScalar.scaleRow(alpha, y, row, i);
         }
@@ -59,7 +60,7 @@ final class ElementwiseVector implements ElementwiseKernel {
             long xAt = x.rowOffset(row);
             int i = columnFrom;
             for (; i <= columnTo - Lanes.LENGTH; i += Lanes.LENGTH) {
-                Lanes.store(Lanes.load(ss, sAt + 4L * i).add(Lanes.load(xs, xAt + 4L * i)), ss, sAt + 4L * i);
+                FloatVector.fromMemorySegment(SPECIES, ss, sAt + 4L * i, ORDER).add(FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER)).intoMemorySegment(ss, sAt + 4L * i, ORDER);
             }
             for (; i < columnTo; i++) {
                 ss.set(FLOAT, sAt + 4L * i, ss.get(FLOAT, sAt + 4L * i) + xs.get(FLOAT, xAt + 4L * i));
@@ -77,17 +78,22 @@ final class ElementwiseVector implements ElementwiseKernel {
     }
 
     private static double rowSumOfSquares(MemorySegment xs, long at, int n) {
-        DoubleVector low = DoubleVector.zero(Lanes.DOUBLES);
-        DoubleVector high = DoubleVector.zero(Lanes.DOUBLES);
+        double sum0 = 0;
+        double sum1 = 0;
+        double sum2 = 0;
+        double sum3 = 0;
         int i = 0;
-        for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector x = Lanes.load(xs, at + 4L * i);
-            DoubleVector x0 = (DoubleVector) x.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0);
-            DoubleVector x1 = (DoubleVector) x.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 1);
-            low = x0.fma(x0, low);
-            high = x1.fma(x1, high);
+        for (; i <= n - 4; i += 4) {
+            double x0 = xs.get(FLOAT, at + 4L * i);
+            double x1 = xs.get(FLOAT, at + 4L * i + 4);
+            double x2 = xs.get(FLOAT, at + 4L * i + 8);
+            double x3 = xs.get(FLOAT, at + 4L * i + 12);
+            sum0 = Math.fma(x0, x0, sum0);
+            sum1 = Math.fma(x1, x1, sum1);
+            sum2 = Math.fma(x2, x2, sum2);
+            sum3 = Math.fma(x3, x3, sum3);
         }
-        double sum = Lanes.sum(low.add(high));
+        double sum = (sum0 + sum2) + (sum1 + sum3);
         for (; i < n; i++) {
             double value = xs.get(FLOAT, at + 4L * i);
             sum = Math.fma(value, value, sum);

@@ -28,6 +28,8 @@ public final class Exp {
 
     /// Just below ln of the largest finite number.
     static final float HIGHEST = 88.72283f;
+    /// Up to here n is at most 127, so that 2^n is a float itself.
+    static final float SAFE = 88;
 
     private Exp() {}
 
@@ -49,8 +51,8 @@ public final class Exp {
         return Float.intBitsToFloat(Float.floatToRawIntBits(p) + (exponent << 23));
     }
 
-    /// The logistic function 1 / (1 + exp(-x)).
+    /// The logistic function 1 / (1 + exp(-x)); where it is below exp(-88), that.
     public static float sigmoid(float x) {
-        return 1 / (1 + exp(-x));
+        return 1 / (1 + exp(-x > SAFE ? SAFE : -x));
     }
 }

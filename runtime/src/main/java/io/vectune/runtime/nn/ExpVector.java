@@ -1,41 +1,56 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
 
-/// [Exp] in vectors: the same operations in the same order, hence the same bits.
+/// [Exp] in vectors over arrays: the same operations in the same order, hence the same bits.
 final class ExpVector {
+    private static final int BIAS = Float.floatToRawIntBits(Exp.ROUND) - 127;
+
     private ExpVector() {}
 
-    /// exp of every lane.
-    static FloatVector exp(FloatVector x) {
-        return finite(x)
-                .blend(0, x.compare(VectorOperators.LT, Exp.LOWEST))
-                .blend(x.add(Float.POSITIVE_INFINITY), x.compare(VectorOperators.LE, Exp.HIGHEST).not());
+    /// Replaces `count` vectors, `step` elements apart, by exp(x - shift), for x - shift up to [Exp#SAFE].
+    ///
+    /// @param shift one vector at `shiftAt`: what a softmax subtracts
+    static void exponentials(float[] x, int at, int step, int count, float[] shift, int shiftAt) {
+        FloatVector shifts = FloatVector.fromArray(SPECIES, shift, shiftAt);
+        for (int k = 0; k < count; k++) {
+            FloatVector z = FloatVector.fromArray(SPECIES, x, at + k * step).sub(shifts);
+            FloatVector rounded = z.fma(FloatVector.broadcast(SPECIES, Exp.LOG2_E), FloatVector.broadcast(SPECIES, Exp.ROUND));
+            FloatVector n = rounded.sub(Exp.ROUND);
+            FloatVector r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_HIGH), z);
+            r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_LOW), r);
+            FloatVector q = r.fma(FloatVector.broadcast(SPECIES, Exp.C6), FloatVector.broadcast(SPECIES, Exp.C5));
+            q = q.fma(r, FloatVector.broadcast(SPECIES, Exp.C4));
+            q = q.fma(r, FloatVector.broadcast(SPECIES, Exp.C3));
+            q = q.fma(r, FloatVector.broadcast(SPECIES, Exp.C2));
+            FloatVector p = r.mul(r).fma(q, r).add(1);
+            FloatVector power =
+                    rounded.reinterpretAsInts().sub(BIAS).lanewise(VectorOperators.LSHL, 23).reinterpretAsFloats();
+            p.mul(power).blend(0, z.compare(VectorOperators.LT, Exp.LOWEST)).intoArray(x, at + k * step);
+        }
     }
 
-    /// exp of lanes that are at most [Exp#HIGHEST]: negative arguments, as in a softmax.
-    static FloatVector expNegative(FloatVector x) {
-        return finite(x).blend(0, x.compare(VectorOperators.LT, Exp.LOWEST));
-    }
-
-    private static FloatVector finite(FloatVector x) {
-        FloatVector shifted = x.fma(Lanes.broadcast(Exp.LOG2_E), Lanes.broadcast(Exp.ROUND));
-        FloatVector n = shifted.sub(Exp.ROUND);
-        FloatVector r = n.fma(Lanes.broadcast(-Exp.LN2_HIGH), x);
-        r = n.fma(Lanes.broadcast(-Exp.LN2_LOW), r);
-        FloatVector q = r.fma(Lanes.broadcast(Exp.C6), Lanes.broadcast(Exp.C5));
-        q = q.fma(r, Lanes.broadcast(Exp.C4));
-        q = q.fma(r, Lanes.broadcast(Exp.C3));
-        q = q.fma(r, Lanes.broadcast(Exp.C2));
-        FloatVector p = r.mul(r).fma(q, r).add(1);
-        IntVector exponent = shifted.reinterpretAsInts().sub(Float.floatToRawIntBits(Exp.ROUND));
-        return p.reinterpretAsInts().add(exponent.lanewise(VectorOperators.LSHL, 23)).reinterpretAsFloats();
-    }
-
-    /// 1 / (1 + exp(-x)) of every lane.
-    static FloatVector sigmoid(FloatVector x) {
-        return Lanes.broadcast(1).div(exp(x.neg()).add(1));
+    /// array[to + i] = 1 / (1 + exp(-array[from + i])) for i below `count`, rounded up to whole vectors.
+    static void sigmoids(float[] array, int from, int to, int count) {
+        for (int i = 0; i < count; i += Lanes.LENGTH) {
+            FloatVector x = FloatVector.fromArray(SPECIES, array, from + i).neg();
+            x = x.blend(Exp.SAFE, x.compare(VectorOperators.GT, Exp.SAFE));
+            FloatVector rounded = x.fma(FloatVector.broadcast(SPECIES, Exp.LOG2_E), FloatVector.broadcast(SPECIES, Exp.ROUND));
+            FloatVector n = rounded.sub(Exp.ROUND);
+            FloatVector r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_HIGH), x);
+            r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_LOW), r);
+            FloatVector q = r.fma(FloatVector.broadcast(SPECIES, Exp.C6), FloatVector.broadcast(SPECIES, Exp.C5));
+            q = q.fma(r, FloatVector.broadcast(SPECIES, Exp.C4));
+            q = q.fma(r, FloatVector.broadcast(SPECIES, Exp.C3));
+            q = q.fma(r, FloatVector.broadcast(SPECIES, Exp.C2));
+            FloatVector p = r.mul(r).fma(q, r).add(1);
+            FloatVector power =
+                    rounded.reinterpretAsInts().sub(BIAS).lanewise(VectorOperators.LSHL, 23).reinterpretAsFloats();
+            FloatVector exp = p.mul(power).blend(0, x.compare(VectorOperators.LT, Exp.LOWEST));
+            FloatVector.broadcast(SPECIES, 1).div(exp.add(1)).intoArray(array, to + i);
+        }
     }
 }

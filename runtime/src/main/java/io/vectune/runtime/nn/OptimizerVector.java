@@ -1,5 +1,8 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+import static io.vectune.runtime.nn.Lanes.ORDER;
+
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
@@ -26,7 +29,7 @@ final class OptimizerVector implements OptimizerKernel {
         MemorySegment gs = gradient.segment();
         MemorySegment ms = firstMoment.segment();
         MemorySegment vs = secondMoment.segment();
-        FloatVector firstRates = Lanes.broadcast(firstRate);
+        FloatVector firstRates = FloatVector.broadcast(SPECIES, firstRate);
         for (int row = rowFrom; row < rowTo; row++) {
             long pAt = parameter.rowOffset(row);
             long gAt = gradient.rowOffset(row);
@@ -35,15 +38,15 @@ final class OptimizerVector implements OptimizerKernel {
             int i = 0;
             for (; i <= parameter.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
                 long at = 4L * i;
-                FloatVector g = Lanes.load(gs, gAt + at);
-                FloatVector m = Lanes.load(ms, mAt + at);
+                FloatVector g = FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER);
+                FloatVector m = FloatVector.fromMemorySegment(SPECIES, ms, mAt + at, ORDER);
                 m = firstRates.fma(g.sub(m), m);
-                FloatVector v = g.mul(secondRate).fma(g, Lanes.load(vs, vAt + at).mul(secondKeep));
+                FloatVector v = g.mul(secondRate).fma(g, FloatVector.fromMemorySegment(SPECIES, vs, vAt + at, ORDER).mul(secondKeep));
                 FloatVector denominator = v.sqrt().div(correction).add(eps);
-                FloatVector p = Lanes.load(ps, pAt + at).mul(keep);
-                Lanes.store(p.add(m.mul(stepSize).div(denominator)), ps, pAt + at);
-                Lanes.store(m, ms, mAt + at);
-                Lanes.store(v, vs, vAt + at);
+                FloatVector p = FloatVector.fromMemorySegment(SPECIES, ps, pAt + at, ORDER).mul(keep);
+                p.add(m.mul(stepSize).div(denominator)).intoMemorySegment(ps, pAt + at, ORDER);
+                m.intoMemorySegment(ms, mAt + at, ORDER);
+                v.intoMemorySegment(vs, vAt + at, ORDER);
             }
             OptimizerScalar.adamWRow(
                     parameter,
@@ -88,9 +91,9 @@ final class OptimizerVector implements OptimizerKernel {
         long gAt = gradient.rowOffset(row);
         int i = 0;
         for (; i <= parameter.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector p = Lanes.load(ps, pAt + 4L * i);
-            FloatVector g = Lanes.broadcast(decay).fma(p, Lanes.load(gs, gAt + 4L * i));
-            Lanes.store(Lanes.broadcast(stepSize).fma(g, p), ps, pAt + 4L * i);
+            FloatVector p = FloatVector.fromMemorySegment(SPECIES, ps, pAt + 4L * i, ORDER);
+            FloatVector g = FloatVector.broadcast(SPECIES, decay).fma(p, FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
+            FloatVector.broadcast(SPECIES, stepSize).fma(g, p).intoMemorySegment(ps, pAt + 4L * i, ORDER);
         }
         return i;
     }
@@ -111,13 +114,13 @@ final class OptimizerVector implements OptimizerKernel {
         long bAt = momentumBuffer.rowOffset(row);
         int i = 0;
         for (; i <= parameter.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector p = Lanes.load(ps, pAt + 4L * i);
-            FloatVector g = Lanes.broadcast(decay).fma(p, Lanes.load(gs, gAt + 4L * i));
+            FloatVector p = FloatVector.fromMemorySegment(SPECIES, ps, pAt + 4L * i, ORDER);
+            FloatVector g = FloatVector.broadcast(SPECIES, decay).fma(p, FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
             if (keep != 0) {
-                g = Lanes.load(bs, bAt + 4L * i).mul(keep).add(g);
+                g = FloatVector.fromMemorySegment(SPECIES, bs, bAt + 4L * i, ORDER).mul(keep).add(g);
             }
-            Lanes.store(g, bs, bAt + 4L * i);
-            Lanes.store(Lanes.broadcast(stepSize).fma(g, p), ps, pAt + 4L * i);
+            g.intoMemorySegment(bs, bAt + 4L * i, ORDER);
+            FloatVector.broadcast(SPECIES, stepSize).fma(g, p).intoMemorySegment(ps, pAt + 4L * i, ORDER);
         }
         return i;
     }

@@ -31,7 +31,10 @@ public final class RmsNorm {
                 .run(
                         x.rows(),
                         Shapes.minRows(x.columns()),
-                        (from, to, worker) -> KERNEL.forward(x, weight, eps, y, inverseRms, from, to));
+                        (from, to, worker) -> 
+                                KERNEL.forward(
+                                        x, weight, eps, y, inverseRms,
+                                        compute.scratch(worker, 0, RmsNormKernel.LANES), from, to));
     }
 
     /// The gradient with respect to x, and that of the weight if it is trained.
@@ -61,7 +64,9 @@ public final class RmsNorm {
                         x.rows(),
                         Shapes.minRows(x.columns()),
                         (from, to, worker) ->
-                                KERNEL.backward(x, weight, inverseRms, gradY, gradX, accumulate, from, to));
+                                KERNEL.backward(
+                                        x, weight, inverseRms, gradY, gradX, accumulate,
+                                        compute.scratch(worker, 0, RmsNormKernel.LANES), from, to));
         if (gradWeight != null) {
             Shapes.require("gradWeight", gradWeight, 1, x.columns());
             compute.team()

@@ -6,8 +6,11 @@ import org.jspecify.annotations.Nullable;
 
 /// One thread's part of [RmsNorm].
 interface RmsNormKernel {
+    /// Length of `lanes`, the scratch that sums of vectors pass through.
+    int LANES = 16;
+
     /// Rows `[rowFrom, rowTo)` of y and, unless null, of inverseRms.
-    void forward(Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, int rowFrom, int rowTo);
+    void forward(Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, float[] lanes, int rowFrom, int rowTo);
 
     /// Rows `[rowFrom, rowTo)` of gradX.
     void backward(
@@ -17,6 +20,7 @@ interface RmsNormKernel {
             Matrix gradY,
             Matrix gradX,
             boolean accumulate,
+            float[] lanes,
             int rowFrom,
             int rowTo);
 

@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
 final class RmsNormScalar implements RmsNormKernel {
     @Override
     public void forward(
-            Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, int rowFrom, int rowTo) {
+            Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, float[] lanes, int rowFrom, int rowTo) {
         MemorySegment xs = x.segment();
         MemorySegment ws = weight.segment();
         MemorySegment ys = y.segment();
@@ -42,6 +42,7 @@ final class RmsNormScalar implements RmsNormKernel {
             Matrix gradY,
             Matrix gradX,
             boolean accumulate,
+            float[] lanes,
             int rowFrom,
             int rowTo) {
         MemorySegment xs = x.segment();

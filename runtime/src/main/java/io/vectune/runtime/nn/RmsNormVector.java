@@ -1,5 +1,8 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+import static io.vectune.runtime.nn.Lanes.ORDER;
+
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.tensor.Matrix;
@@ -11,9 +14,9 @@ import org.jspecify.annotations.Nullable;
 final class RmsNormVector implements RmsNormKernel {
     @Override
     public void forward(
-            Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, int rowFrom, int rowTo) {
+            Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, float[] lanes, int rowFrom, int rowTo) {
         for (int row = rowFrom; row < rowTo; row++) {
-            float sum = sumOfSquares(x.segment(), x.rowOffset(row), x.columns());
+            float sum = sumOfSquares(x.segment(), x.rowOffset(row), x.columns(), lanes);
             float inverse = (float) (1 / Math.sqrt(sum / x.columns() + eps));
             normalize(x, weight, y, row, inverse);
             if (inverseRms != null) {
@@ -22,21 +25,22 @@ final class RmsNormVector implements RmsNormKernel {
         }
     }
 
-    private static float sumOfSquares(MemorySegment x, long at, int n) {
-        FloatVector acc0 = Lanes.zero();
-        FloatVector acc1 = Lanes.zero();
+    private static float sumOfSquares(MemorySegment x, long at, int n, float[] lanes) {
+        FloatVector acc0 = FloatVector.zero(SPECIES);
+        FloatVector acc1 = FloatVector.zero(SPECIES);
         int i = 0;
         for (; i <= n - 2 * Lanes.LENGTH; i += 2 * Lanes.LENGTH) {
-            FloatVector x0 = Lanes.load(x, at + 4L * i);
-            FloatVector x1 = Lanes.load(x, at + 4L * i + Lanes.BYTES);
+            FloatVector x0 = FloatVector.fromMemorySegment(SPECIES, x, at + 4L * i, ORDER);
+            FloatVector x1 = FloatVector.fromMemorySegment(SPECIES, x, at + 4L * i + Lanes.BYTES, ORDER);
             acc0 = x0.fma(x0, acc0);
             acc1 = x1.fma(x1, acc1);
         }
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector x0 = Lanes.load(x, at + 4L * i);
+            FloatVector x0 = FloatVector.fromMemorySegment(SPECIES, x, at + 4L * i, ORDER);
             acc0 = x0.fma(x0, acc0);
         }
-        float sum = Lanes.sum(acc0.add(acc1));
+        acc0.add(acc1).intoArray(lanes, 0);
+        float sum = Lanes.sum(lanes);
         for (; i < n; i++) {
             float value = x.get(FLOAT, at + 4L * i);
             sum = Math.fma(value, value, sum);
@@ -54,8 +58,8 @@ final class RmsNormVector implements RmsNormKernel {
         int n = x.columns();
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector normalized = Lanes.load(xs, xAt + 4L * i).mul(inverse);
-            Lanes.store(Lanes.load(ws, wAt + 4L * i).mul(normalized), ys, yAt + 4L * i);
+            FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER).mul(inverse);
+            FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER).mul(normalized).intoMemorySegment(ys, yAt + 4L * i, ORDER);
         }
         for (; i < n; i++) {
             float normalized = xs.get(FLOAT, xAt + 4L * i) * inverse;
@@ -71,17 +75,18 @@ final class RmsNormVector implements RmsNormKernel {
             Matrix gradY,
             Matrix gradX,
             boolean accumulate,
+            float[] lanes,
             int rowFrom,
             int rowTo) {
         for (int row = rowFrom; row < rowTo; row++) {
             float inverse = inverseRms.segment().get(FLOAT, inverseRms.rowOffset(row));
-            float along = -weightedProduct(x, weight, gradY, row) * inverse * inverse * inverse / x.columns();
+            float along = -weightedProduct(x, weight, gradY, row, lanes) * inverse * inverse * inverse / x.columns();
             writeGradient(x, weight, gradY, gradX, accumulate, row, inverse, along);
         }
     }
 
     /// sum_i weight_i gradY_i x_i
-    private static float weightedProduct(Matrix x, Matrix weight, Matrix gradY, int row) {
+    private static float weightedProduct(Matrix x, Matrix weight, Matrix gradY, int row, float[] lanes) {
         MemorySegment xs = x.segment();
         MemorySegment ws = weight.segment();
         MemorySegment gs = gradY.segment();
@@ -89,22 +94,23 @@ final class RmsNormVector implements RmsNormKernel {
         long wAt = weight.offset();
         long gAt = gradY.rowOffset(row);
         int n = x.columns();
-        FloatVector acc0 = Lanes.zero();
-        FloatVector acc1 = Lanes.zero();
+        FloatVector acc0 = FloatVector.zero(SPECIES);
+        FloatVector acc1 = FloatVector.zero(SPECIES);
         int i = 0;
         for (; i <= n - 2 * Lanes.LENGTH; i += 2 * Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector weighted0 = Lanes.load(ws, wAt + at).mul(Lanes.load(gs, gAt + at));
-            acc0 = weighted0.fma(Lanes.load(xs, xAt + at), acc0);
+            FloatVector weighted0 = FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
+            acc0 = weighted0.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER), acc0);
             at += Lanes.BYTES;
-            FloatVector weighted1 = Lanes.load(ws, wAt + at).mul(Lanes.load(gs, gAt + at));
-            acc1 = weighted1.fma(Lanes.load(xs, xAt + at), acc1);
+            FloatVector weighted1 = FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
+            acc1 = weighted1.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER), acc1);
         }
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector weighted = Lanes.load(ws, wAt + 4L * i).mul(Lanes.load(gs, gAt + 4L * i));
-            acc0 = weighted.fma(Lanes.load(xs, xAt + 4L * i), acc0);
+            FloatVector weighted = FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
+            acc0 = weighted.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER), acc0);
         }
-        float sum = Lanes.sum(acc0.add(acc1));
+        acc0.add(acc1).intoArray(lanes, 0);
+        float sum = Lanes.sum(lanes);
         for (; i < n; i++) {
             float weighted = ws.get(FLOAT, wAt + 4L * i) * gs.get(FLOAT, gAt + 4L * i);
             sum = Math.fma(weighted, xs.get(FLOAT, xAt + 4L * i), sum);
@@ -130,13 +136,16 @@ final class RmsNormVector implements RmsNormKernel {
         long gAt = gradY.rowOffset(row);
         long dAt = gradX.rowOffset(row);
         int n = x.columns();
-        FloatVector inverses = Lanes.broadcast(inverse);
+        FloatVector inverses = FloatVector.broadcast(SPECIES, inverse);
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector weighted = Lanes.load(ws, wAt + at).mul(Lanes.load(gs, gAt + at));
-            FloatVector gradient = weighted.fma(inverses, Lanes.load(xs, xAt + at).mul(along));
-            Lanes.store(accumulate ? Lanes.load(ds, dAt + at).add(gradient) : gradient, ds, dAt + at);
+            FloatVector weighted = FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
+            FloatVector gradient = weighted.fma(inverses, FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).mul(along));
+            if (accumulate) {
+                gradient = FloatVector.fromMemorySegment(SPECIES, ds, dAt + at, ORDER).add(gradient);
+            }
+            gradient.intoMemorySegment(ds, dAt + at, ORDER);
         }
         for (; i < n; i++) {
             long at = 4L * i;
@@ -158,9 +167,9 @@ final class RmsNormVector implements RmsNormKernel {
             float inverse = inverseRms.segment().get(FLOAT, inverseRms.rowOffset(row));
             int i = columnFrom;
             for (; i <= columnTo - Lanes.LENGTH; i += Lanes.LENGTH) {
-                FloatVector normalized = Lanes.load(xs, xAt + 4L * i).mul(inverse);
-                FloatVector sum = Lanes.load(ds, dAt + 4L * i);
-                Lanes.store(Lanes.load(gs, gAt + 4L * i).fma(normalized, sum), ds, dAt + 4L * i);
+                FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER).mul(inverse);
+                FloatVector sum = FloatVector.fromMemorySegment(SPECIES, ds, dAt + 4L * i, ORDER);
+                FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER).fma(normalized, sum).intoMemorySegment(ds, dAt + 4L * i, ORDER);
             }
             for (; i < columnTo; i++) {
                 float normalized = xs.get(FLOAT, xAt + 4L * i) * inverse;

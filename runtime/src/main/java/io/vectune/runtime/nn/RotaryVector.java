@@ -1,5 +1,8 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+import static io.vectune.runtime.nn.Lanes.ORDER;
+
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.tensor.Matrix;
@@ -32,12 +35,12 @@ final class RotaryVector implements RotaryKernel {
             MemorySegment xs, long at, int half, float[] cosines, float[] sines, int table, float sign) {
         int i = 0;
         for (; i <= half - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector cos = FloatVector.fromArray(Lanes.SPECIES, cosines, table + i);
-            FloatVector sin = FloatVector.fromArray(Lanes.SPECIES, sines, table + i).mul(sign);
-            FloatVector first = Lanes.load(xs, at + 4L * i);
-            FloatVector second = Lanes.load(xs, at + 4L * (half + i));
-            Lanes.store(first.fma(cos, second.mul(sin).neg()), xs, at + 4L * i);
-            Lanes.store(second.fma(cos, first.mul(sin)), xs, at + 4L * (half + i));
+            FloatVector cos = FloatVector.fromArray(SPECIES, cosines, table + i);
+            FloatVector sin = FloatVector.fromArray(SPECIES, sines, table + i).mul(sign);
+            FloatVector first = FloatVector.fromMemorySegment(SPECIES, xs, at + 4L * i, ORDER);
+            FloatVector second = FloatVector.fromMemorySegment(SPECIES, xs, at + 4L * (half + i), ORDER);
+            first.fma(cos, second.mul(sin).neg()).intoMemorySegment(xs, at + 4L * i, ORDER);
+            second.fma(cos, first.mul(sin)).intoMemorySegment(xs, at + 4L * (half + i), ORDER);
         }
         for (; i < half; i++) {
             float cos = cosines[table + i];

@@ -18,8 +18,9 @@ public final class Softmax {
                         x.rows(),
                         Shapes.minRows(x.columns()),
                         (from, to, worker) -> {
+                            float[] scratch = compute.scratch(worker, 0, SoftmaxKernel.SCRATCH);
                             for (int row = from; row < to; row++) {
-                                KERNEL.softmax(x, row);
+                                KERNEL.softmax(x, row, scratch);
                             }
                         });
     }

@@ -8,7 +8,7 @@ import java.lang.foreign.MemorySegment;
 /// [Softmax] and [CrossEntropy] in formula order; sums of exponentials in double.
 final class SoftmaxScalar implements SoftmaxKernel {
     @Override
-    public void softmax(Matrix x, int row) {
+    public void softmax(Matrix x, int row, float[] scratch) {
         float max = max(x, row);
         float scale = (float) (1 / sumOfExp(x, row, max));
         for (int i = 0; i < x.columns(); i++) {
@@ -18,7 +18,8 @@ final class SoftmaxScalar implements SoftmaxKernel {
     }
 
     @Override
-    public float crossEntropy(Matrix logits, int row, int label, float lossScale, boolean withGradient) {
+    public float crossEntropy(
+            Matrix logits, int row, int label, float lossScale, boolean withGradient, float[] scratch) {
         MemorySegment segment = logits.segment();
         long labelAt = logits.rowOffset(row) + 4L * label;
         float max = max(logits, row);

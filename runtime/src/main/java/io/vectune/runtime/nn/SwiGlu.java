@@ -21,7 +21,8 @@ public final class SwiGlu {
                 .run(
                         gate.rows(),
                         Shapes.minRows(gate.columns()),
-                        (from, to, worker) -> KERNEL.forward(gate, up, y, from, to));
+                        (from, to, worker) -> KERNEL.forward(
+                                        gate, up, y, compute.scratch(worker, 0, SwiGluKernel.SCRATCH), from, to));
     }
 
     /// Overwrites the gradients of gate and up.
@@ -41,6 +42,8 @@ public final class SwiGlu {
                 .run(
                         gate.rows(),
                         Shapes.minRows(gate.columns()),
-                        (from, to, worker) -> KERNEL.backward(gate, up, gradY, gradGate, gradUp, from, to));
+                        (from, to, worker) -> KERNEL.backward(
+                                        gate, up, gradY, gradGate, gradUp,
+                                        compute.scratch(worker, 0, SwiGluKernel.SCRATCH), from, to));
     }
 }

@@ -186,7 +186,7 @@ class AttentionTest extends KernelTest {
                 }
             }
         }
-        kernel.rowProducts(shape, c.gradOut, out, along, 0, tokens);
+        kernel.rowProducts(shape, c.gradOut, out, along, new float[16], 0, tokens);
         for (int head = 0; head < shape.keyValueHeads(); head++) {
             for (int row = 0; row < tokens; row += c.length) {
                 kernel.backward(

@@ -103,14 +103,15 @@ class CrossEntropyTest extends KernelTest {
         Elementwise.scale(compute, 10, logits);
         Matrix scalar = Numbers.copy(arena, logits);
         Matrix vector = Numbers.copy(arena, logits);
+        float[] scratch = new float[SoftmaxKernel.SCRATCH];
         for (int row = 0; row < 2; row++) {
             int label = row * (vocabSize - 1);
-            float expected = new SoftmaxScalar().crossEntropy(scalar, row, label, 0.5f, row == 0);
-            float found = new SoftmaxVector().crossEntropy(vector, row, label, 0.5f, row == 0);
+            float expected = new SoftmaxScalar().crossEntropy(scalar, row, label, 0.5f, row == 0, scratch);
+            float found = new SoftmaxVector().crossEntropy(vector, row, label, 0.5f, row == 0, scratch);
             assertThat(found).isCloseTo(expected, within(1e-5f + 1e-6f * expected));
         }
-        new SoftmaxScalar().softmax(scalar, 2);
-        new SoftmaxVector().softmax(vector, 2);
+        new SoftmaxScalar().softmax(scalar, 2, scratch);
+        new SoftmaxVector().softmax(vector, 2, scratch);
         for (int row = 0; row < 3; row++) {
             double[] expected = Numbers.doubles(scalar.rows(row, row + 1));
             if (vocabSize > 1 || row > 0) {

@@ -69,8 +69,8 @@ class RmsNormTest extends KernelTest {
             Matrix inverseRms = Numbers.poisoned(arena, rows, 1);
             Matrix gradX = Numbers.poisoned(arena, rows, n);
             Matrix gradWeight = Matrix.allocate(arena, 1, n);
-            kernel.forward(x, weight, EPS, y, inverseRms, 0, rows);
-            kernel.backward(x, weight, inverseRms, gradY, gradX, false, 0, rows);
+            kernel.forward(x, weight, EPS, y, inverseRms, new float[RmsNormKernel.LANES], 0, rows);
+            kernel.backward(x, weight, inverseRms, gradY, gradX, false, new float[RmsNormKernel.LANES], 0, rows);
             kernel.gradWeight(x, inverseRms, gradY, gradWeight, 0, n);
             results[tier] = new Matrix[] {y, inverseRms, gradX, gradWeight};
         }

@@ -66,8 +66,8 @@ class SwiGluTest extends KernelTest {
             Matrix y = Numbers.poisoned(arena, rows, n);
             Matrix gradGate = Numbers.poisoned(arena, rows, n);
             Matrix gradUp = Numbers.poisoned(arena, rows, n);
-            kernel.forward(gate, up, y, 0, rows);
-            kernel.backward(gate, up, gradY, gradGate, gradUp, 0, rows);
+            kernel.forward(gate, up, y, new float[SwiGluKernel.SCRATCH], 0, rows);
+            kernel.backward(gate, up, gradY, gradGate, gradUp, new float[SwiGluKernel.SCRATCH], 0, rows);
             results[tier] = new Matrix[] {y, gradGate, gradUp};
         }
         for (int i = 0; i < results[0].length; i++) {
