@@ -7,7 +7,9 @@ import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorOperators;
 
 /// [Elementwise] in vectors: all but the sum of squares have the same bits as [ElementwiseScalar].
 final class ElementwiseVector implements ElementwiseKernel {
@@ -70,30 +72,27 @@ final class ElementwiseVector implements ElementwiseKernel {
 
     @Override
     public double sumOfSquares(Matrix x) {
+        float[] lanes = new float[Lanes.LENGTH];
         double sum = 0;
         for (int row = 0; row < x.rows(); row++) {
-            sum += rowSumOfSquares(x.segment(), x.rowOffset(row), x.columns());
+            sum += rowSumOfSquares(x.segment(), x.rowOffset(row), x.columns(), lanes);
         }
         return sum;
     }
 
-    private static double rowSumOfSquares(MemorySegment xs, long at, int n) {
-        double sum0 = 0;
-        double sum1 = 0;
-        double sum2 = 0;
-        double sum3 = 0;
+    private static double rowSumOfSquares(MemorySegment xs, long at, int n, float[] lanes) {
+        DoubleVector low = DoubleVector.zero(Lanes.DOUBLES);
+        DoubleVector high = DoubleVector.zero(Lanes.DOUBLES);
         int i = 0;
-        for (; i <= n - 4; i += 4) {
-            double x0 = xs.get(FLOAT, at + 4L * i);
-            double x1 = xs.get(FLOAT, at + 4L * i + 4);
-            double x2 = xs.get(FLOAT, at + 4L * i + 8);
-            double x3 = xs.get(FLOAT, at + 4L * i + 12);
-            sum0 = Math.fma(x0, x0, sum0);
-            sum1 = Math.fma(x1, x1, sum1);
-            sum2 = Math.fma(x2, x2, sum2);
-            sum3 = Math.fma(x3, x3, sum3);
+        for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
+            FloatVector x = FloatVector.fromMemorySegment(SPECIES, xs, at + 4L * i, ORDER);
+            DoubleVector x0 = (DoubleVector) x.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0);
+            DoubleVector x1 = (DoubleVector) x.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 1);
+            low = x0.fma(x0, low);
+            high = x1.fma(x1, high);
         }
-        double sum = (sum0 + sum2) + (sum1 + sum3);
+        low.add(high).reinterpretAsFloats().intoArray(lanes, 0);
+        double sum = Lanes.sumOfDoubles(lanes);
         for (; i < n; i++) {
             double value = xs.get(FLOAT, at + 4L * i);
             sum = Math.fma(value, value, sum);

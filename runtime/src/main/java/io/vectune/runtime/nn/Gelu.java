@@ -24,7 +24,8 @@ public final class Gelu {
     public static void forward(Compute compute, Matrix x, Matrix y) {
         Shapes.requireSame("y", y, x);
         compute.team()
-                .run(x.rows(), Shapes.minRows(x.columns()), (from, to, worker) -> KERNEL.forward(x, y, from, to));
+                .run(x.rows(), Shapes.minRows(x.columns()), (from, to, worker) -> 
+                                KERNEL.forward(x, y, compute.scratch(worker, 0, GeluKernel.SCRATCH), from, to));
     }
 
     /// Overwrites the gradient of x.
@@ -39,6 +40,8 @@ public final class Gelu {
                 .run(
                         x.rows(),
                         Shapes.minRows(x.columns()),
-                        (from, to, worker) -> KERNEL.backward(x, gradY, gradX, from, to));
+                        (from, to, worker) -> 
+                                KERNEL.backward(
+                                        x, gradY, gradX, compute.scratch(worker, 0, GeluKernel.SCRATCH), from, to));
     }
 }

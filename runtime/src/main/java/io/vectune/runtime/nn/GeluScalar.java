@@ -7,14 +7,14 @@ import io.vectune.runtime.tensor.Matrix;
 /// [Gelu] in formula order.
 final class GeluScalar implements GeluKernel {
     @Override
-    public void forward(Matrix x, Matrix y, int rowFrom, int rowTo) {
+    public void forward(Matrix x, Matrix y, float[] scratch, int rowFrom, int rowTo) {
         for (int row = rowFrom; row < rowTo; row++) {
-            forwardRow(x, y, row, 0);
+            forwardRow(x, y, row);
         }
     }
 
-    static void forwardRow(Matrix x, Matrix y, int row, int columnFrom) {
-        for (int i = columnFrom; i < x.columns(); i++) {
+    private static void forwardRow(Matrix x, Matrix y, int row) {
+        for (int i = 0; i < x.columns(); i++) {
             float value = x.segment().get(FLOAT, x.rowOffset(row) + 4L * i);
             float u = value * Math.fma(value * value, Gelu.TWICE_CUBIC, Gelu.TWICE_FACTOR);
             y.segment().set(FLOAT, y.rowOffset(row) + 4L * i, value * Exp.sigmoid(u));
@@ -22,14 +22,14 @@ final class GeluScalar implements GeluKernel {
     }
 
     @Override
-    public void backward(Matrix x, Matrix gradY, Matrix gradX, int rowFrom, int rowTo) {
+    public void backward(Matrix x, Matrix gradY, Matrix gradX, float[] scratch, int rowFrom, int rowTo) {
         for (int row = rowFrom; row < rowTo; row++) {
-            backwardRow(x, gradY, gradX, row, 0);
+            backwardRow(x, gradY, gradX, row);
         }
     }
 
-    static void backwardRow(Matrix x, Matrix gradY, Matrix gradX, int row, int columnFrom) {
-        for (int i = columnFrom; i < x.columns(); i++) {
+    private static void backwardRow(Matrix x, Matrix gradY, Matrix gradX, int row) {
+        for (int i = 0; i < x.columns(); i++) {
             float value = x.segment().get(FLOAT, x.rowOffset(row) + 4L * i);
             float g = gradY.segment().get(FLOAT, gradY.rowOffset(row) + 4L * i);
             float square = value * value;

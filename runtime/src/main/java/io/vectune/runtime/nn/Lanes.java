@@ -13,6 +13,9 @@ final class Lanes {
     static final VectorSpecies<Float> SPECIES = VectorWidth.F32;
     static final ByteOrder ORDER = ByteOrder.LITTLE_ENDIAN;
     static final int LENGTH = SPECIES.length();
+    /// Doubles in a vector of the same width.
+    static final VectorSpecies<Double> DOUBLES = VectorSpecies.of(double.class, SPECIES.vectorShape());
+
     /// Bytes of one vector.
     static final long BYTES = 4L * LENGTH;
 
@@ -27,5 +30,24 @@ final class Lanes {
             }
         }
         return lanes[0];
+    }
+
+    /// The sum of a vector of doubles that was stored as floats (`reinterpretAsFloats`), low half first, folded in the
+    /// same way.
+    static double sumOfDoubles(float[] lanes) {
+        if (LENGTH == 16) {
+            return ((at(lanes, 0) + at(lanes, 4)) + (at(lanes, 2) + at(lanes, 6)))
+                    + ((at(lanes, 1) + at(lanes, 5)) + (at(lanes, 3) + at(lanes, 7)));
+        }
+        if (LENGTH == 8) {
+            return (at(lanes, 0) + at(lanes, 2)) + (at(lanes, 1) + at(lanes, 3));
+        }
+        return at(lanes, 0) + at(lanes, 1);
+    }
+
+    private static double at(float[] lanes, int index) {
+        long low = Integer.toUnsignedLong(Float.floatToRawIntBits(lanes[2 * index]));
+        long high = Float.floatToRawIntBits(lanes[2 * index + 1]);
+        return Double.longBitsToDouble(high << 32 | low);
     }
 }

@@ -33,7 +33,10 @@ public final class LayerNorm {
                 .run(
                         x.rows(),
                         Shapes.minRows(x.columns()),
-                        (from, to, worker) -> KERNEL.forward(x, weight, bias, eps, y, statistics, from, to));
+                        (from, to, worker) -> 
+                                KERNEL.forward(
+                                        x, weight, bias, eps, y, statistics,
+                                        compute.scratch(worker, 0, LayerNormKernel.LANES), from, to));
     }
 
     /// The gradient with respect to x, and those of weight and bias.
@@ -65,7 +68,9 @@ public final class LayerNorm {
                         x.rows(),
                         Shapes.minRows(x.columns()),
                         (from, to, worker) ->
-                                KERNEL.backward(x, weight, statistics, gradY, gradX, accumulate, from, to));
+                                KERNEL.backward(
+                                        x, weight, statistics, gradY, gradX, accumulate,
+                                        compute.scratch(worker, 0, LayerNormKernel.LANES), from, to));
         if (gradWeight != null) {
             Shapes.require("gradWeight", gradWeight, 1, x.columns());
             compute.team()

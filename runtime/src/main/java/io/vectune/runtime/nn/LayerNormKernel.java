@@ -6,6 +6,9 @@ import org.jspecify.annotations.Nullable;
 
 /// One thread's part of [LayerNorm].
 interface LayerNormKernel {
+    /// Length of `lanes`, the scratch that sums of vectors pass through.
+    int LANES = 16;
+
     /// Rows `[rowFrom, rowTo)` of y and statistics.
     void forward(
             Matrix x,
@@ -14,6 +17,7 @@ interface LayerNormKernel {
             float eps,
             Matrix y,
             @Nullable Matrix statistics,
+            float[] lanes,
             int rowFrom,
             int rowTo);
 
@@ -25,6 +29,7 @@ interface LayerNormKernel {
             Matrix gradY,
             Matrix gradX,
             boolean accumulate,
+            float[] lanes,
             int rowFrom,
             int rowTo);
 

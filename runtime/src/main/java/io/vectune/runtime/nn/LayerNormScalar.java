@@ -15,6 +15,7 @@ final class LayerNormScalar implements LayerNormKernel {
             float eps,
             Matrix y,
             @Nullable Matrix statistics,
+            float[] lanes,
             int rowFrom,
             int rowTo) {
         int n = x.columns();
@@ -69,6 +70,7 @@ final class LayerNormScalar implements LayerNormKernel {
             Matrix gradY,
             Matrix gradX,
             boolean accumulate,
+            float[] lanes,
             int rowFrom,
             int rowTo) {
         int n = x.columns();

@@ -1,5 +1,7 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.ORDER;
+import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.tensor.Matrix;
@@ -19,12 +21,13 @@ final class LayerNormVector implements LayerNormKernel {
             float eps,
             Matrix y,
             @Nullable Matrix statistics,
+            float[] lanes,
             int rowFrom,
             int rowTo) {
         int n = x.columns();
         for (int row = rowFrom; row < rowTo; row++) {
-            float mean = (float) (sum(x.segment(), x.rowOffset(row), n) / n);
-            double squares = squares(x.segment(), x.rowOffset(row), n, mean);
+            float mean = (float) (sum(x.segment(), x.rowOffset(row), n, lanes) / n);
+            double squares = squares(x.segment(), x.rowOffset(row), n, mean, lanes);
             float inverse = (float) (1 / Math.sqrt(squares / n + eps));
             int done = normalize(x, weight, bias, y, row, mean, inverse);
             LayerNormScalar.normalizeRow(x, weight, bias, y, row, mean, inverse, done);
@@ -32,34 +35,36 @@ final class LayerNormVector implements LayerNormKernel {
         }
     }
 
-    private static double sum(MemorySegment xs, long at, int n) {
+    private static double sum(MemorySegment xs, long at, int n, float[] lanes) {
         DoubleVector low = DoubleVector.zero(Lanes.DOUBLES);
         DoubleVector high = DoubleVector.zero(Lanes.DOUBLES);
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector x = Lanes.load(xs, at + 4L * i);
+            FloatVector x = FloatVector.fromMemorySegment(SPECIES, xs, at + 4L * i, ORDER);
             low = low.add(x.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0));
             high = high.add(x.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 1));
         }
-        double sum = Lanes.sum(low.add(high));
+        low.add(high).reinterpretAsFloats().intoArray(lanes, 0);
+        double sum = Lanes.sumOfDoubles(lanes);
         for (; i < n; i++) {
             sum += xs.get(FLOAT, at + 4L * i);
         }
         return sum;
     }
 
-    private static double squares(MemorySegment xs, long at, int n, float mean) {
+    private static double squares(MemorySegment xs, long at, int n, float mean, float[] lanes) {
         DoubleVector low = DoubleVector.zero(Lanes.DOUBLES);
         DoubleVector high = DoubleVector.zero(Lanes.DOUBLES);
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector x = Lanes.load(xs, at + 4L * i).sub(mean);
+            FloatVector x = FloatVector.fromMemorySegment(SPECIES, xs, at + 4L * i, ORDER).sub(mean);
             DoubleVector x0 = (DoubleVector) x.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0);
             DoubleVector x1 = (DoubleVector) x.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 1);
             low = x0.fma(x0, low);
             high = x1.fma(x1, high);
         }
-        double sum = Lanes.sum(low.add(high));
+        low.add(high).reinterpretAsFloats().intoArray(lanes, 0);
+        double sum = Lanes.sumOfDoubles(lanes);
         for (; i < n; i++) {
             double centered = xs.get(FLOAT, at + 4L * i) - mean;
             sum = Math.fma(centered, centered, sum);
@@ -80,8 +85,8 @@ final class LayerNormVector implements LayerNormKernel {
         int i = 0;
         for (; i <= x.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector normalized = Lanes.load(xs, xAt + at).sub(mean).mul(inverse);
-            Lanes.store(normalized.fma(Lanes.load(ws, wAt + at), Lanes.load(bs, bAt + at)), ys, yAt + at);
+            FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).sub(mean).mul(inverse);
+            normalized.fma(FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER), FloatVector.fromMemorySegment(SPECIES, bs, bAt + at, ORDER)).intoMemorySegment(ys, yAt + at, ORDER);
         }
         return i;
     }
@@ -94,14 +99,15 @@ final class LayerNormVector implements LayerNormKernel {
             Matrix gradY,
             Matrix gradX,
             boolean accumulate,
+            float[] lanes,
             int rowFrom,
             int rowTo) {
         int n = x.columns();
         for (int row = rowFrom; row < rowTo; row++) {
             float mean = LayerNormScalar.mean(statistics, row);
             float inverse = LayerNormScalar.inverse(statistics, row);
-            float meanGrad = (float) (weightedSum(weight, gradY, row) / n);
-            float meanAlong = (float) (weightedProduct(x, weight, gradY, row, mean, inverse) / n);
+            float meanGrad = (float) (weightedSum(weight, gradY, row, lanes) / n);
+            float meanAlong = (float) (weightedProduct(x, weight, gradY, row, mean, inverse, lanes) / n);
             int done = write(x, weight, gradY, gradX, accumulate, row, mean, inverse, meanGrad, meanAlong);
             LayerNormScalar.writeRow(
                     x, weight, gradY, gradX, accumulate, row, mean, inverse, meanGrad, meanAlong, done);
@@ -109,7 +115,7 @@ final class LayerNormVector implements LayerNormKernel {
     }
 
     /// sum_i weight_i gradY_i
-    private static double weightedSum(Matrix weight, Matrix gradY, int row) {
+    private static double weightedSum(Matrix weight, Matrix gradY, int row, float[] lanes) {
         MemorySegment ws = weight.segment();
         MemorySegment gs = gradY.segment();
         long wAt = weight.offset();
@@ -119,11 +125,12 @@ final class LayerNormVector implements LayerNormKernel {
         DoubleVector high = DoubleVector.zero(Lanes.DOUBLES);
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector weighted = Lanes.load(ws, wAt + 4L * i).mul(Lanes.load(gs, gAt + 4L * i));
+            FloatVector weighted = FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
             low = low.add(weighted.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0));
             high = high.add(weighted.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 1));
         }
-        double sum = Lanes.sum(low.add(high));
+        low.add(high).reinterpretAsFloats().intoArray(lanes, 0);
+        double sum = Lanes.sumOfDoubles(lanes);
         for (; i < n; i++) {
             sum += LayerNormScalar.weighted(weight, gradY, row, i);
         }
@@ -132,7 +139,7 @@ final class LayerNormVector implements LayerNormKernel {
 
     /// sum_i weight_i gradY_i n_i
     private static double weightedProduct(
-            Matrix x, Matrix weight, Matrix gradY, int row, float mean, float inverse) {
+            Matrix x, Matrix weight, Matrix gradY, int row, float mean, float inverse, float[] lanes) {
         MemorySegment xs = x.segment();
         MemorySegment ws = weight.segment();
         MemorySegment gs = gradY.segment();
@@ -144,8 +151,8 @@ final class LayerNormVector implements LayerNormKernel {
         DoubleVector high = DoubleVector.zero(Lanes.DOUBLES);
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector normalized = Lanes.load(xs, xAt + 4L * i).sub(mean).mul(inverse);
-            FloatVector weighted = Lanes.load(ws, wAt + 4L * i).mul(Lanes.load(gs, gAt + 4L * i));
+            FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER).sub(mean).mul(inverse);
+            FloatVector weighted = FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
             DoubleVector n0 = (DoubleVector) normalized.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0);
             DoubleVector n1 = (DoubleVector) normalized.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 1);
             DoubleVector w0 = (DoubleVector) weighted.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0);
@@ -153,7 +160,8 @@ final class LayerNormVector implements LayerNormKernel {
             low = w0.fma(n0, low);
             high = w1.fma(n1, high);
         }
-        double sum = Lanes.sum(low.add(high));
+        low.add(high).reinterpretAsFloats().intoArray(lanes, 0);
+        double sum = Lanes.sumOfDoubles(lanes);
         for (; i < n; i++) {
             float normalized = (xs.get(FLOAT, xAt + 4L * i) - mean) * inverse;
             sum = Math.fma((double) LayerNormScalar.weighted(weight, gradY, row, i), normalized, sum);
@@ -180,14 +188,17 @@ final class LayerNormVector implements LayerNormKernel {
         long wAt = weight.offset();
         long gAt = gradY.rowOffset(row);
         long dAt = gradX.rowOffset(row);
-        FloatVector along = Lanes.broadcast(meanAlong);
+        FloatVector along = FloatVector.broadcast(SPECIES, meanAlong);
         int i = 0;
         for (; i <= x.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector normalized = Lanes.load(xs, xAt + at).sub(mean).mul(inverse);
-            FloatVector centered = Lanes.load(ws, wAt + at).mul(Lanes.load(gs, gAt + at)).sub(meanGrad);
+            FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).sub(mean).mul(inverse);
+            FloatVector centered = FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER)).sub(meanGrad);
             FloatVector gradient = normalized.neg().fma(along, centered).mul(inverse);
-            Lanes.store(accumulate ? Lanes.load(ds, dAt + at).add(gradient) : gradient, ds, dAt + at);
+            if (accumulate) {
+                gradient = FloatVector.fromMemorySegment(SPECIES, ds, dAt + at, ORDER).add(gradient);
+            }
+            gradient.intoMemorySegment(ds, dAt + at, ORDER);
         }
         return i;
     }
@@ -213,8 +224,8 @@ final class LayerNormVector implements LayerNormKernel {
         int i = from;
         for (; i <= to - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector normalized = Lanes.load(xs, xAt + at).sub(mean).mul(inverse);
-            Lanes.store(Lanes.load(gs, gAt + at).fma(normalized, Lanes.load(ds, dAt + at)), ds, dAt + at);
+            FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).sub(mean).mul(inverse);
+            FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER).fma(normalized, FloatVector.fromMemorySegment(SPECIES, ds, dAt + at, ORDER)).intoMemorySegment(ds, dAt + at, ORDER);
         }
         return i;
     }

@@ -1,5 +1,8 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.ORDER;
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
@@ -7,7 +10,7 @@ import jdk.incubator.vector.VectorShuffle;
 
 /// [RotaryPairs] in vectors: the same bits as [RotaryPairsScalar].
 final class RotaryPairsVector implements RotaryPairsKernel {
-    private static final VectorShuffle<Float> SWAP = VectorShuffle.fromOp(Lanes.SPECIES, lane -> lane ^ 1);
+    private static final VectorShuffle<Float> SWAP = VectorShuffle.fromOp(SPECIES, lane -> lane ^ 1);
 
     @Override
     public void rotate(
@@ -27,10 +30,10 @@ final class RotaryPairsVector implements RotaryPairsKernel {
             MemorySegment xs, long at, int headDim, float[] cosines, float[] sines, int table, float sign) {
         int i = 0;
         for (; i <= headDim - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector value = Lanes.load(xs, at + 4L * i);
-            FloatVector cos = FloatVector.fromArray(Lanes.SPECIES, cosines, table + i);
-            FloatVector sin = FloatVector.fromArray(Lanes.SPECIES, sines, table + i).mul(sign);
-            Lanes.store(value.fma(cos, value.rearrange(SWAP).mul(sin)), xs, at + 4L * i);
+            FloatVector value = FloatVector.fromMemorySegment(SPECIES, xs, at + 4L * i, ORDER);
+            FloatVector cos = FloatVector.fromArray(SPECIES, cosines, table + i);
+            FloatVector sin = FloatVector.fromArray(SPECIES, sines, table + i).mul(sign);
+            value.fma(cos, value.rearrange(SWAP).mul(sin)).intoMemorySegment(xs, at + 4L * i, ORDER);
         }
         return i;
     }

@@ -1,7 +1,11 @@
 package io.vectune.runtime.nn;
 
+import static io.vectune.runtime.nn.Lanes.ORDER;
+import static io.vectune.runtime.nn.Lanes.SPECIES;
+
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.FloatVector;
 
 /// [RowGate] in vectors: the same bits as [RowGateScalar].
 final class RowGateVector implements RowGateKernel {
@@ -24,10 +28,7 @@ final class RowGateVector implements RowGateKernel {
         int i = 0;
         for (; i <= x.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            Lanes.store(
-                    Lanes.load(gates, gateAt + at).fma(Lanes.load(xs, xAt + at), Lanes.load(rs, rAt + at)),
-                    ys,
-                    yAt + at);
+            FloatVector.fromMemorySegment(SPECIES, gates, gateAt + at, ORDER).fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER), FloatVector.fromMemorySegment(SPECIES, rs, rAt + at, ORDER)).intoMemorySegment(ys, yAt + at, ORDER);
         }
         return i;
     }
@@ -49,7 +50,7 @@ final class RowGateVector implements RowGateKernel {
         int i = 0;
         for (; i <= x.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            Lanes.store(Lanes.load(gates, gateAt + at).mul(Lanes.load(xs, xAt + at)), ys, yAt + at);
+            FloatVector.fromMemorySegment(SPECIES, gates, gateAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER)).intoMemorySegment(ys, yAt + at, ORDER);
         }
         return i;
     }
@@ -72,8 +73,7 @@ final class RowGateVector implements RowGateKernel {
         int i = columnFrom;
         for (; i <= columnTo - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            Lanes.store(
-                    Lanes.load(as, aAt + at).fma(Lanes.load(bs, bAt + at), Lanes.load(ss, sAt + at)), ss, sAt + at);
+            FloatVector.fromMemorySegment(SPECIES, as, aAt + at, ORDER).fma(FloatVector.fromMemorySegment(SPECIES, bs, bAt + at, ORDER), FloatVector.fromMemorySegment(SPECIES, ss, sAt + at, ORDER)).intoMemorySegment(ss, sAt + at, ORDER);
         }
         return i;
     }

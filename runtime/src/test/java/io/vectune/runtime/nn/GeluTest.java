@@ -33,11 +33,11 @@ class GeluTest extends KernelTest {
         GeluKernel scalar = new GeluScalar();
         GeluKernel vector = new GeluVector();
         Matrix other = Numbers.poisoned(arena, rows, n);
-        scalar.forward(x, y, 0, rows);
-        vector.forward(x, other, 0, rows);
+        scalar.forward(x, y, new float[GeluKernel.SCRATCH], 0, rows);
+        vector.forward(x, other, new float[GeluKernel.SCRATCH], 0, rows);
         Numbers.assertSameBits(other, y);
-        scalar.backward(x, gradY, gradX, 0, rows);
-        vector.backward(x, gradY, other, 0, rows);
+        scalar.backward(x, gradY, gradX, new float[GeluKernel.SCRATCH], 0, rows);
+        vector.backward(x, gradY, other, new float[GeluKernel.SCRATCH], 0, rows);
         Numbers.assertSameBits(other, gradX);
     }
 }

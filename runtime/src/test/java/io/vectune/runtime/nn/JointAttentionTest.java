@@ -95,7 +95,7 @@ class JointAttentionTest extends KernelTest {
         for (int head = 0; head < heads; head++) {
             scalar.forward(compute, 0, shape, q, 0, k, v, 0, length, length, out, logSumExp, head, 0, length);
         }
-        scalar.rowProducts(shape, g, out, along, 0, length);
+        scalar.rowProducts(shape, g, out, along, new float[16], 0, length);
         for (int head = 0; head < heads; head++) {
             scalar.backward(
                     compute, 0, shape, q, k, v, logSumExp, along, g, 0, length, head, 0, length, gradQ, 0, gradK,

@@ -75,8 +75,8 @@ class LayerNormTest extends KernelTest {
             Matrix statistics = Numbers.poisoned(arena, rows, 2);
             Matrix gradX = Numbers.poisoned(arena, rows, n);
             Matrix gradWeight = Matrix.allocate(arena, 1, n);
-            kernel.forward(x, weight, weight, EPS, y, statistics, 0, rows);
-            kernel.backward(x, weight, statistics, gradY, gradX, false, 0, rows);
+            kernel.forward(x, weight, weight, EPS, y, statistics, new float[LayerNormKernel.LANES], 0, rows);
+            kernel.backward(x, weight, statistics, gradY, gradX, false, new float[LayerNormKernel.LANES], 0, rows);
             kernel.gradWeight(x, statistics, gradY, gradWeight, 0, n);
             results[tier] = new Matrix[] {y, statistics, gradX, gradWeight};
         }
