@@ -51,8 +51,8 @@ public final class Exp {
         return Float.intBitsToFloat(Float.floatToRawIntBits(p) + (exponent << 23));
     }
 
-    /// The logistic function 1 / (1 + exp(-x)); where it is below exp(-88), that.
+    /// The logistic function 1 / (1 + exp(-x)); 0 where it is below exp(-88).
     public static float sigmoid(float x) {
-        return 1 / (1 + exp(-x > SAFE ? SAFE : -x));
+        return -x > SAFE ? 0 : 1 / (1 + exp(-x));
     }
 }

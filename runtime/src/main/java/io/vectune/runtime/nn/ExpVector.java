@@ -37,7 +37,6 @@ final class ExpVector {
     static void sigmoids(float[] array, int from, int to, int count) {
         for (int i = 0; i < count; i += Lanes.LENGTH) {
             FloatVector x = FloatVector.fromArray(SPECIES, array, from + i).neg();
-            x = x.blend(Exp.SAFE, x.compare(VectorOperators.GT, Exp.SAFE));
             FloatVector rounded = x.fma(FloatVector.broadcast(SPECIES, Exp.LOG2_E), FloatVector.broadcast(SPECIES, Exp.ROUND));
             FloatVector n = rounded.sub(Exp.ROUND);
             FloatVector r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_HIGH), x);
@@ -50,7 +49,10 @@ final class ExpVector {
             FloatVector power =
                     rounded.reinterpretAsInts().sub(BIAS).lanewise(VectorOperators.LSHL, 23).reinterpretAsFloats();
             FloatVector exp = p.mul(power).blend(0, x.compare(VectorOperators.LT, Exp.LOWEST));
-            FloatVector.broadcast(SPECIES, 1).div(exp.add(1)).intoArray(array, to + i);
+            FloatVector.broadcast(SPECIES, 1)
+                    .div(exp.add(1))
+                    .blend(0, x.compare(VectorOperators.GT, Exp.SAFE))
+                    .intoArray(array, to + i);
         }
     }
 }
