@@ -11,7 +11,9 @@ module io.vectune.adapters {
 
     exports io.vectune.adapters;
     exports io.vectune.adapters.arithmetic;
+    exports io.vectune.adapters.calibration;
     exports io.vectune.adapters.file;
     exports io.vectune.adapters.kind;
     exports io.vectune.adapters.target;
+    exports io.vectune.adapters.training;
 }

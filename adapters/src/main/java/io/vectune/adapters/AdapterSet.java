@@ -32,12 +32,27 @@ public final class AdapterSet implements AutoCloseable {
     /// @param sites the host's linear layers
     /// @throws VectuneException if a target is unknown or the configuration does not fit a layer; nothing is made then
     public static AdapterSet create(AdapterConfig config, List<LayerSite> sites, Compute compute, long seed) {
+        return create(config, sites, new Initialization(compute, seed));
+    }
+
+    /// A new adapter for each target layer, initialized from data too.
+    public static AdapterSet create(AdapterConfig config, List<LayerSite> sites, Initialization initialization) {
         return build(
                 config,
                 config.targeting().select(sites, true),
                 site -> StoredShapes.NONE,
-                (adapter, site) -> config.recipe().initialize(adapter, site, new Initialization(compute, seed)),
-                compute);
+                (adapter, site) -> config.recipe().initialize(adapter, site, initialization),
+                initialization.compute());
+    }
+
+    /// A set of given adapters, without a configuration of its own.
+    ///
+    /// @param adapters by the names of `sites`
+    public static AdapterSet of(Map<String, Adapter> adapters, List<LayerSite> sites) {
+        AdapterSet set = new AdapterSet(null);
+        set.adapters.putAll(adapters);
+        sites.forEach(site -> set.sites.put(site.name(), site));
+        return set;
     }
 
     /// What gives an adapter its values.
