@@ -2,6 +2,7 @@ package io.vectune.models.chat;
 
 import io.vectune.runtime.VectuneException;
 import java.time.LocalDateTime;
+import java.time.ZoneId;
 import java.time.format.DateTimeFormatter;
 import java.util.Locale;
 
@@ -16,7 +17,7 @@ public final class TemplateFunctions {
 
     /// The local date and time by a format of Python's strftime.
     public static String strftimeNow(Object format) {
-        LocalDateTime now = LocalDateTime.now();
+        LocalDateTime now = LocalDateTime.now(ZoneId.systemDefault());
         String text = String.valueOf(format);
         StringBuilder out = new StringBuilder();
         for (int i = 0; i < text.length(); i++) {
