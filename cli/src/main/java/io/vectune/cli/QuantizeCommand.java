@@ -174,7 +174,7 @@ final class QuantizeCommand implements Callable<Integer> {
             object.put("layers", reports.size());
             object.put("bytes_before", before);
             object.put("bytes_after", after);
-            object.put("bits_per_weight", 8 * after / weights);
+            object.put("bits_per_weight", 8.0 * after / weights);
             object.put("seconds", seconds);
             object.put("weights_per_second", weights / quantizing);
             object.put("reports", reports.stream().map(QuantizeCommand::fields).toList());
@@ -200,7 +200,7 @@ final class QuantizeCommand implements Callable<Integer> {
                 reports.size(),
                 Progress.bytes(before),
                 Progress.bytes(after),
-                8 * after / weights,
+                8.0 * after / weights,
                 worst.relativeError(),
                 worst.layer());
         output.result(
