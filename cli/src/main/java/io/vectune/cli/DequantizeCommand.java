@@ -2,6 +2,8 @@ package io.vectune.cli;
 
 import io.vectune.models.checkpoint.DequantizeCheckpoint;
 import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.tensor.DType;
 import java.nio.file.Files;
@@ -44,18 +46,24 @@ final class DequantizeCommand implements Callable<Integer> {
         DType type = DtypeOption.parse(dtype);
         Consumer<String> each = layer -> {};
         int layers;
-        if (Output.isSafetensors(model)) {
-            Output.checkFile(out, force);
-            layers = DequantizeCheckpoint.file(model, out, type, each);
-        } else {
-            if (!Files.isDirectory(model)) {
-                throw new VectuneException(model + ": expected a model directory or a .safetensors file"
-                        + (Files.exists(model) ? ", found another file" : "; there is no such path"));
-            }
-            OutputDirectory.check(out, force);
-            layers = DequantizeCheckpoint.directory(model, out, force, type, each);
+        try (ThreadTeam team = ThreadTeam.ofPhysicalCores();
+                Compute compute = new Compute(team)) {
+            layers = run(compute, type, each);
         }
         output.note("%d layers dequantized; wrote %s", layers, out);
         return 0;
+    }
+
+    private int run(Compute compute, @Nullable DType type, Consumer<String> each) {
+        if (Output.isSafetensors(model)) {
+            Output.checkFile(out, force);
+            return DequantizeCheckpoint.file(model, out, type, compute, each);
+        }
+        if (!Files.isDirectory(model)) {
+            throw new VectuneException(model + ": expected a model directory or a .safetensors file"
+                    + (Files.exists(model) ? ", found another file" : "; there is no such path"));
+        }
+        OutputDirectory.check(out, force);
+        return DequantizeCheckpoint.directory(model, out, force, type, compute, each);
     }
 }

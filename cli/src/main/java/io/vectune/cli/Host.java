@@ -3,8 +3,9 @@ package io.vectune.cli;
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.file.PeftDirectory;
-import io.vectune.models.checkpoint.MergeCheckpoint.Weighted;
-import io.vectune.models.checkpoint.QuantizedModel;
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.AdapterSet.Weighted;
+import io.vectune.models.transform.QuantizedModel;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
 import io.vectune.models.load.LoadedModel;
@@ -28,6 +29,7 @@ final class Host implements AutoCloseable {
     private final Compute compute;
     private final LoadedModel loaded;
     private final DecoderModel model;
+    private final @Nullable AdapterSet adapterSet;
 
     private Host(
             Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
@@ -37,11 +39,13 @@ final class Host implements AutoCloseable {
             this.loaded = ModelLoader.load(path, arena);
             this.model = quantizer == null
                     ? loaded.decoder()
-                    : QuantizedModel.of(loaded.decoder(), quantizer, compute, arena, layer -> {});
+                    : QuantizedModel.of(
+                            loaded.decoder(), quantizer, QuantizedModel.ALL_BUT_HEAD, compute, arena, layer -> {});
             for (AdapterReference reference : references) {
                 adapters.add(new Weighted(
                         PeftDirectory.read(reference.path(), sites(model), compute), reference.weight()));
             }
+            this.adapterSet = compose(adapters);
         } catch (RuntimeException failure) {
             close();
             throw failure;
@@ -63,6 +67,14 @@ final class Host implements AutoCloseable {
                 .map(linear -> new LayerSite(
                         linear.name(), linear.weight(), linear.bias(), linear.name().equals(DecoderModel.HEAD)))
                 .toList();
+    }
+
+    private static @Nullable AdapterSet compose(List<Weighted> members) {
+        if (members.isEmpty()) {
+            return null;
+        }
+        Weighted first = members.getFirst();
+        return members.size() == 1 && first.weight() == 1 ? first.set() : AdapterSet.compose(members);
     }
 
     Arena arena() {
@@ -87,12 +99,12 @@ final class Host implements AutoCloseable {
 
     /// The adapters by layer; empty for the base model.
     Map<String, Adapter> adapters() {
-        return adapters.isEmpty() ? Map.of() : adapters.getFirst().set().adapters();
+        return adapterSet == null ? Map.of() : adapterSet.adapters();
     }
 
-    /// The adapter sets as they were named.
-    List<Weighted> adapterSets() {
-        return List.copyOf(adapters);
+    /// The adapters as one set: the one that was named, or the composition of several; null for none.
+    @Nullable AdapterSet adapterSet() {
+        return adapterSet;
     }
 
     /// A new text for the model and its adapters.

@@ -1,5 +1,6 @@
 package io.vectune.cli;
 
+import io.vectune.adapters.AdapterSet;
 import io.vectune.models.checkpoint.MergeCheckpoint;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.file.OutputDirectory;
@@ -46,11 +47,12 @@ final class MergeCommand implements Callable<Integer> {
                     + " model cannot keep, so use the adapter beside it, or merge into the model it was made from");
         }
         try (Host opened = host.open(null)) {
-            if (opened.adapterSets().isEmpty()) {
+            AdapterSet adapters = opened.adapterSet();
+            if (adapters == null) {
                 throw new UsageException("--adapter: expected at least one adapter to merge, found none");
             }
             int layers = MergeCheckpoint.directory(
-                    host.model(), out, force, opened.adapterSets(), type, opened.compute(), layer -> {});
+                    host.model(), out, force, adapters, type, opened.compute(), layer -> {});
             output.note("%d layers changed; wrote %s", layers, out);
         }
         return 0;

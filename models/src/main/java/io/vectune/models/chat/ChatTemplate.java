@@ -27,7 +27,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 
-/// The chat template of a model. Immutable; threads may share one.
+/// The chat template of a model. Threads may share one.
 public final class ChatTemplate implements ChatFormat {
     /// Nodes that one rendering may visit, its time, and the text it may give: far beyond any conversation.
     private static final int MAX_STEPS = 200_000;
@@ -43,14 +43,13 @@ public final class ChatTemplate implements ChatFormat {
     private final String source;
     private final String translated;
     private final SpecialTokens special;
-    private final Jinjava engine;
+    private volatile @Nullable Jinjava engine;
 
     private ChatTemplate(String source, SpecialTokens special, String origin) {
         this.origin = origin;
         this.source = source;
         this.translated = TemplateDialect.translate(source);
         this.special = special;
-        this.engine = engine();
     }
 
     /// @param source the Jinja template
@@ -107,7 +106,7 @@ public final class ChatTemplate implements ChatFormat {
         putIfPresent(bindings, "unk_token", special.unk());
         RenderResult result;
         try {
-            result = engine.renderForResult(translated, bindings);
+            result = sharedEngine().renderForResult(translated, bindings);
         } catch (TooManySteps e) {
             throw new VectuneException(origin + ": gave up after " + MAX_STEPS + " steps or 10 seconds; the template does not end", e);
         }
@@ -148,7 +147,17 @@ public final class ChatTemplate implements ChatFormat {
         }
     }
 
-    private static Jinjava engine() {
+    /// Made at the first rendering: loading the library takes longer than loading a small model.
+    private Jinjava sharedEngine() {
+        Jinjava made = engine;
+        if (made == null) {
+            made = newEngine();
+            engine = made;
+        }
+        return made;
+    }
+
+    private static Jinjava newEngine() {
         JinjavaConfig config =
                 JinjavaConfig.newBuilder()
                         .withTrimBlocks(false)

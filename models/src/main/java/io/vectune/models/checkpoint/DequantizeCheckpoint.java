@@ -4,14 +4,15 @@ import io.vectune.quant.LoadContext;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
 import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.safetensors.SafetensorsCheckpoint;
 import io.vectune.runtime.safetensors.SafetensorsWriter;
 import io.vectune.runtime.safetensors.TensorSource;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.FloatCast;
-import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DecodedWeight;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
@@ -58,7 +59,7 @@ public final class DequantizeCheckpoint {
     /// @param progress gets each layer's name when it is done
     /// @return number of layers
     public static int directory(
-            Path model, Path out, boolean force, @Nullable DType dtype, Consumer<String> progress) {
+            Path model, Path out, boolean force, @Nullable DType dtype, Compute compute, Consumer<String> progress) {
         try (Arena arena = Arena.ofShared()) {
             TensorSource source = SafetensorsCheckpoint.open(model, arena);
             DequantizeCheckpoint job =
@@ -66,7 +67,7 @@ public final class DequantizeCheckpoint {
             try (OutputDirectory directory = OutputDirectory.create(out, force)) {
                 try (CheckpointWriter writer = new CheckpointWriter(
                         directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
-                    job.run((name, tensor) -> writer.write(name, tensor.segment()), progress);
+                    job.run(compute, (name, tensor) -> writer.write(name, tensor.segment()), progress);
                     writer.commit();
                 }
                 ModelFiles.copyBeside(model, directory.path());
@@ -78,7 +79,8 @@ public final class DequantizeCheckpoint {
     }
 
     /// Dequantizes a safetensors file.
-    public static int file(Path file, Path out, @Nullable DType dtype, Consumer<String> progress) {
+    public static int file(
+            Path file, Path out, @Nullable DType dtype, Compute compute, Consumer<String> progress) {
         try (Arena arena = Arena.ofShared()) {
             TensorSource source = SafetensorsCheckpoint.open(file, arena);
             DequantizeCheckpoint job =
@@ -86,23 +88,23 @@ public final class DequantizeCheckpoint {
             SafetensorsWriter.Declaration declaration = SafetensorsWriter.declare(source.metadata());
             job.specs.forEach((name, spec) -> declaration.tensor(name, spec.dtype(), spec.sizes()));
             try (SafetensorsWriter writer = declaration.create(out)) {
-                job.run((name, tensor) -> writer.write(name, tensor.segment()), progress);
+                job.run(compute, (name, tensor) -> writer.write(name, tensor.segment()), progress);
                 writer.commit();
             }
             return job.layers.names().size();
         }
     }
 
-    private void run(BiConsumer<String, Tensor> write, Consumer<String> progress) {
+    private void run(Compute compute, BiConsumer<String, Tensor> write, Consumer<String> progress) {
         for (String name : source.names()) {
             if (!layers.owns(name)) {
                 write.accept(name, source.tensor(name));
             }
         }
         for (String layer : layers.names()) {
-            try (Arena arena = Arena.ofConfined()) {
+            try (Arena arena = Arena.ofShared()) {
                 QuantizedWeight weight = layers.weight(layer);
-                Matrix dense = DenseForm.of(weight, arena);
+                Tensor dense = DecodedWeight.of(compute, weight, arena);
                 write.accept(layer + ".weight", FloatCast.of(arena, dense, type(weight)));
             }
             progress.accept(layer);

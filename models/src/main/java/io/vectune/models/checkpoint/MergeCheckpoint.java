@@ -14,47 +14,38 @@ import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DecodedWeight;
 import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
-/// Folds adapters into the weights of a model directory.
+/// Folds adapters into the weights of a model directory, in f32, rounded once to the type of the result.
 ///
-///     W' = W + sum_i weight_i (M_i - W)      M_i: the weight with adapter i alone folded in
-///
-/// computed in f32 and rounded once to the type of the result. Tensors that no adapter changes stay byte for byte.
-/// Quantized layers become dense, in the type in which their library dequantizes.
+/// Tensors that no adapter changes stay byte for byte. Quantized layers become dense, in the type in which their library
+/// dequantizes. The output head of a model with tied embeddings is untied when an adapter changes it.
 public final class MergeCheckpoint {
     private static final String HEAD = "lm_head";
-
-    /// An adapter set and what its change is multiplied by.
-    public record Weighted(AdapterSet set, float weight) {}
+    private static final String EMBEDDING = "model.embed_tokens";
+    private static final String WEIGHT = ".weight";
+    private static final String BIAS = ".bias";
 
     private final TensorSource source;
     private final QuantizedLayers quantized;
+    private final AdapterSet adapters;
     private final @Nullable DType dtype;
     private final SequencedMap<String, TensorSpec> specs = new LinkedHashMap<>();
-    private final Map<String, List<Change>> changes = new LinkedHashMap<>();
-
-    private record Change(Adapter adapter, LayerSite site, float weight) {}
 
     private MergeCheckpoint(
-            TensorSource source, QuantizedLayers quantized, List<Weighted> adapters, @Nullable DType dtype) {
+            TensorSource source, QuantizedLayers quantized, AdapterSet adapters, @Nullable DType dtype) {
         this.source = source;
         this.quantized = quantized;
+        this.adapters = adapters;
         this.dtype = dtype;
-        for (Weighted weighted : adapters) {
-            weighted.set().adapters().forEach((module, adapter) -> changes.computeIfAbsent(
-                            module, ignored -> new ArrayList<>())
-                    .add(new Change(adapter, weighted.set().site(module), weighted.weight())));
-        }
         for (String name : source.names()) {
             if (!quantized.owns(name)) {
                 Tensor tensor = source.tensor(name);
@@ -62,45 +53,44 @@ public final class MergeCheckpoint {
             }
         }
         for (String layer : quantized.names()) {
-            specs.put(layer + ".weight", spec(layer));
+            QuantizedWeight weight = quantized.weight(layer);
+            DType type = dtype == null ? weight.computeDtype() : dtype;
+            specs.put(layer + WEIGHT, TensorSpec.of(type, weight.outFeatures(), weight.inFeatures()));
         }
-        for (Map.Entry<String, List<Change>> entry : changes.entrySet()) {
-            String layer = entry.getKey();
-            boolean untiedHead = layer.equals(HEAD) && !source.contains(HEAD + ".weight");
-            if (untiedHead) {
-                specs.put(HEAD + ".weight", spec(layer));
-            }
-            for (Change change : entry.getValue()) {
-                if (change.adapter.changesBias() && change.site.bias() == null) {
-                    throw new VectuneException(layer + ": the adapter (" + change.adapter.kind()
-                            + ") adds a bias, but the model's layer has none; it cannot be folded in, use it beside the"
-                            + " model");
-                }
-            }
-        }
-    }
-
-    private TensorSpec spec(String layer) {
-        DType type = dtype != null
-                ? dtype
-                : quantized.find(layer)
-                        .map(QuantizedWeight::computeDtype)
-                        .orElseGet(() -> source.find(layer + ".weight")
-                                .or(() -> source.find("model.embed_tokens.weight"))
-                                .map(Tensor::dtype)
-                                .orElse(DType.F32));
-        List<Change> change = changes.getOrDefault(layer, List.of());
-        Weight weight = change.isEmpty() ? quantized.weight(layer) : change.getFirst().site.weight();
-        return TensorSpec.of(type, weight.outFeatures(), weight.inFeatures());
+        adapters.adapters().forEach(this::declare);
     }
 
     private DType typeOf(Tensor tensor) {
         return dtype != null && tensor.dtype().isFloat() ? dtype : tensor.dtype();
     }
 
+    private void declare(String layer, Adapter adapter) {
+        LayerSite site = adapters.site(layer);
+        if (adapter.changesBias() && site.bias() == null) {
+            throw new VectuneException(layer + ": the adapter (" + adapter.kind()
+                    + ") adds a bias, but the model's layer has none; it cannot be folded in, use it beside the model");
+        }
+        if (untiesHead() && layer.equals(HEAD)) {
+            Weight head = site.weight();
+            DType type = typeOf(source.tensor(EMBEDDING + WEIGHT));
+            specs.put(HEAD + WEIGHT, TensorSpec.of(type, head.outFeatures(), head.inFeatures()));
+        }
+        if (!specs.containsKey(layer + WEIGHT)) {
+            throw new VectuneException(source.origin() + ": expected a tensor " + layer + WEIGHT
+                    + " to fold the adapter into, found none");
+        }
+    }
+
+    private boolean untiesHead() {
+        return adapters.adapter(HEAD) != null
+                && !source.contains(HEAD + WEIGHT)
+                && quantized.find(HEAD).isEmpty()
+                && source.contains(EMBEDDING + WEIGHT);
+    }
+
     /// Merges into a copy of a model directory.
     ///
-    /// @param adapters over the layers of this model
+    /// @param adapters over the layers of this model; a composition for several
     /// @param dtype of all float tensors of the result; null to keep each one's type
     /// @param force whether an output directory that holds something is accepted
     /// @param progress gets the name of each changed layer when it is done
@@ -110,7 +100,7 @@ public final class MergeCheckpoint {
             Path model,
             Path out,
             boolean force,
-            List<Weighted> adapters,
+            AdapterSet adapters,
             @Nullable DType dtype,
             Compute compute,
             Consumer<String> progress) {
@@ -125,84 +115,53 @@ public final class MergeCheckpoint {
                     writer.commit();
                 }
                 ModelFiles.copyBeside(model, directory.path());
-                boolean untied = job.specs.containsKey(HEAD + ".weight") && !source.contains(HEAD + ".weight");
-                ModelFiles.writeMergedConfig(model, directory.path(), dtype, untied);
+                ModelFiles.writeMergedConfig(model, directory.path(), dtype, job.untiesHead());
                 directory.commit();
             }
-            return job.changes.size();
+            return adapters.adapters().size();
         }
     }
 
     private void run(Compute compute, CheckpointWriter writer, Consumer<String> progress) {
         for (Map.Entry<String, TensorSpec> entry : specs.entrySet()) {
             String name = entry.getKey();
-            DType type = entry.getValue().dtype();
             try (Arena arena = Arena.ofShared()) {
-                String layer = name.substring(0, Math.max(0, name.lastIndexOf('.')));
-                List<Change> change = changes.getOrDefault(layer, List.of());
-                if (!change.isEmpty() && name.endsWith(".weight")) {
-                    Matrix merged = mergedWeight(compute, change, arena);
-                    writer.write(name, FloatCast.of(arena, finite(layer, merged), type).segment());
-                    progress.accept(layer);
-                } else if (!change.isEmpty() && name.endsWith(".bias")) {
-                    writer.write(name, FloatCast.of(arena, mergedBias(change, arena), type).segment());
-                } else if (quantized.find(layer).isPresent() && name.endsWith(".weight")) {
-                    Matrix dense = DenseForm.of(quantized.weight(layer), arena);
-                    writer.write(name, FloatCast.of(arena, dense, type).segment());
-                } else {
-                    writer.write(name, FloatCast.of(arena, source.tensor(name), type).segment());
-                }
+                Tensor result = result(compute, name, arena);
+                writer.write(name, FloatCast.of(arena, result, entry.getValue().dtype()).segment());
+            }
+            if (name.endsWith(WEIGHT) && adapters.adapter(layerOf(name)) != null) {
+                progress.accept(layerOf(name));
             }
         }
     }
 
-    private static Matrix mergedWeight(Compute compute, List<Change> changes, Arena arena) {
-        LayerSite site = changes.getFirst().site;
-        int rows = site.weight().outFeatures();
-        int columns = site.weight().inFeatures();
-        Matrix merged = Matrix.allocate(arena, rows, columns);
-        Change first = changes.getFirst();
-        if (changes.size() == 1 && first.weight == 1) {
-            first.adapter.merge(compute, site.weight(), merged);
+    private static String layerOf(String tensor) {
+        return tensor.substring(0, Math.max(0, tensor.lastIndexOf('.')));
+    }
+
+    private Tensor result(Compute compute, String name, Arena arena) {
+        String layer = layerOf(name);
+        Adapter adapter = adapters.adapter(layer);
+        if (adapter != null && name.endsWith(WEIGHT)) {
+            LayerSite site = adapters.site(layer);
+            Weight weight = site.weight();
+            Tensor merged = Tensor.allocate(arena, DType.F32, weight.outFeatures(), weight.inFeatures());
+            adapter.merge(compute, weight, merged.asMatrix());
+            requireFinite(layer, merged.asMatrix());
             return merged;
         }
-        Matrix dense = DenseForm.of(site.weight(), arena);
-        Matrix one = Matrix.allocate(arena, rows, columns);
-        merged.copyFrom(dense);
-        for (Change change : changes) {
-            change.adapter.merge(compute, site.weight(), one);
-            addChange(merged, one, dense, change.weight);
+        if (adapter != null && adapter.changesBias() && name.endsWith(BIAS)) {
+            Tensor merged = Tensor.allocate(arena, DType.F32, source.tensor(name).shape());
+            adapter.mergeBias(adapters.site(layer).bias(), merged.asMatrix());
+            return merged;
         }
-        return merged;
+        if (name.endsWith(WEIGHT) && quantized.find(layer).isPresent()) {
+            return DecodedWeight.of(compute, quantized.weight(layer), arena);
+        }
+        return source.tensor(name);
     }
 
-    private static Matrix mergedBias(List<Change> changes, Arena arena) {
-        LayerSite site = changes.getFirst().site;
-        Matrix bias = site.bias();
-        if (bias == null) {
-            throw new IllegalStateException(site.name() + " has no bias");
-        }
-        Matrix merged = Matrix.allocate(arena, 1, bias.columns());
-        Matrix one = Matrix.allocate(arena, 1, bias.columns());
-        merged.copyFrom(bias);
-        for (Change change : changes) {
-            change.adapter.mergeBias(bias, one);
-            addChange(merged, one, bias, change.weight);
-        }
-        return merged;
-    }
-
-    // target += weight (one - base)
-    private static void addChange(Matrix target, Matrix one, Matrix base, float weight) {
-        for (int row = 0; row < target.rows(); row++) {
-            for (int column = 0; column < target.columns(); column++) {
-                float change = one.get(row, column) - base.get(row, column);
-                target.set(row, column, target.get(row, column) + weight * change);
-            }
-        }
-    }
-
-    private static Matrix finite(String layer, Matrix merged) {
+    private static void requireFinite(String layer, Matrix merged) {
         for (int row = 0; row < merged.rows(); row++) {
             for (int column = 0; column < merged.columns(); column++) {
                 float value = merged.get(row, column);
@@ -212,6 +171,5 @@ public final class MergeCheckpoint {
                 }
             }
         }
-        return merged;
     }
 }

@@ -4,12 +4,10 @@ import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.Linear;
 import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.compute.Compute;
-import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DecodedWeight;
 import io.vectune.runtime.weight.DenseWeight;
-import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
 
@@ -43,28 +41,9 @@ public final class QuantizedModel {
                         return linear.withWeight(quantizer.quantize(compute, linear.name(), dense.tensor(), arena));
                     }
                     try (Arena temporary = Arena.ofShared()) {
-                        Tensor decoded = decode(compute, linear.weight(), temporary);
+                        Tensor decoded = DecodedWeight.of(compute, linear.weight(), temporary);
                         return linear.withWeight(quantizer.quantize(compute, linear.name(), decoded, arena));
                     }
                 });
-    }
-
-    /// A weight of any format as a dense F32 tensor.
-    static Tensor decode(Compute compute, Weight weight, Arena arena) {
-        int columns = weight.inFeatures();
-        Tensor tensor = Tensor.allocate(arena, DType.F32, weight.outFeatures(), columns);
-        compute.team()
-                .run(
-                        weight.outFeatures(),
-                        16,
-                        (from, to, worker) -> {
-                            float[] row = compute.scratch(worker, 0, columns);
-                            for (int index = from; index < to; index++) {
-                                weight.decode(index, index + 1, 0, columns, row, 0, columns);
-                                MemorySegment.copy(
-                                        row, 0, tensor.segment(), Tensor.FLOAT, 4L * index * columns, columns);
-                            }
-                        });
-        return tensor;
     }
 }
