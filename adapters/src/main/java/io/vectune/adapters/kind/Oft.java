@@ -13,12 +13,11 @@ import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.kernel.RowKernels;
 import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
-import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -59,8 +58,8 @@ public final class Oft extends LayerAdapter implements InputMap {
     private final double constraint;
     private final Matrix angles;
     // R and its transpose, a block after the other.
-    private float[] rotation = new float[0];
-    private float[] transposed = new float[0];
+    private final Matrix rotation;
+    private final Matrix transposed;
 
     private Oft(LayerSite site, Recipe recipe, int block, int rows, Arena arena) {
         super("oft", site);
@@ -69,6 +68,8 @@ public final class Oft extends LayerAdapter implements InputMap {
         this.terms = recipe.terms;
         this.constraint = recipe.constrained ? recipe.epsilon : 0;
         this.angles = Matrix.allocate(arena, rows, block * (block - 1) / 2);
+        this.rotation = Matrix.allocate(arena, rows * block, block);
+        this.transposed = Matrix.allocate(arena, rows * block, block);
     }
 
     @Override
@@ -81,15 +82,12 @@ public final class Oft extends LayerAdapter implements InputMap {
         if (constraint > 0) {
             constrain();
         }
-        int size = block * block;
-        rotation = new float[angles.rows() * size];
-        transposed = new float[angles.rows() * size];
         for (int n = 0; n < angles.rows(); n++) {
             double[] r = neumann ? neumann(skew(n)) : exact(skew(n));
             for (int i = 0; i < block; i++) {
                 for (int j = 0; j < block; j++) {
-                    rotation[n * size + i * block + j] = (float) r[i * block + j];
-                    transposed[n * size + j * block + i] = (float) r[i * block + j];
+                    rotation.set(n * block + i, j, (float) r[i * block + j]);
+                    transposed.set(n * block + j, i, (float) r[i * block + j]);
                 }
             }
         }
@@ -168,70 +166,40 @@ public final class Oft extends LayerAdapter implements InputMap {
         rotate(call.compute(), call.x(), rotation, mapped);
     }
 
-    private void rotate(Compute compute, Matrix x, float[] r, Matrix y) {
-        RowKernels.eachRowInto(compute, x, y, (from, to, columns) -> rotateRow(from, to, columns, r));
+    // One small product a block: (tokens, b) times (b, b).
+    private void rotate(Compute compute, Matrix x, Matrix rotations, Matrix y) {
+        for (int n = 0; n < inFeatures() / block; n++) {
+            int from = n * block;
+            MatMul.nn(compute, 1, x.columns(from, from + block), blockOf(rotations, n), y.columns(from, from + block), false);
+        }
     }
 
-    private void rotateRow(float[] from, float[] to, int columns, float[] r) {
-        Arrays.fill(to, 0, columns, 0);
-        int size = block * block;
-        for (int first = 0; first < columns; first += block) {
-            int at = angles.rows() == 1 ? 0 : first / block * size;
-            for (int i = 0; i < block; i++) {
-                float value = from[first + i];
-                for (int j = 0; j < block; j++) {
-                    to[first + j] += value * r[at + i * block + j];
-                }
-            }
-        }
+    private Matrix blockOf(Matrix rotations, int n) {
+        int at = angles.rows() == 1 ? 0 : n * block;
+        return rotations.rows(at, at + block);
     }
 
     @Override
     public void backwardInput(
             AdapterCall call, Matrix gradMapped, @Nullable Matrix gradInput, List<Matrix> gradients) {
-        int size = block * block;
-        int blocks = inFeatures() / block;
-        float[] gradR = new float[blocks * size];
         Compute compute = call.compute();
-        compute.team()
-                .run(
-                        blocks,
-                        1,
-                        (from, to, worker) -> {
-                            float[] x = compute.scratch(worker, 0, block);
-                            float[] g = compute.scratch(worker, 1, block);
-                            for (int n = from; n < to; n++) {
-                                outerProducts(call.x(), gradMapped, n, x, g, gradR);
-                            }
-                        });
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
         int rows = angles.rows();
+        int blocks = inFeatures() / block;
+        Matrix gradR = workspace.matrix(block, block);
         for (int n = 0; n < rows; n++) {
-            double[] sum = new double[size];
             for (int shared = n; shared < blocks; shared += rows) {
-                for (int e = 0; e < size; e++) {
-                    sum[e] += gradR[shared * size + e];
-                }
+                int from = shared * block;
+                Matrix x = call.x().columns(from, from + block);
+                MatMul.tn(compute, 1, x, gradMapped.columns(from, from + block), gradR, shared != n);
             }
-            addAngles(n, sum, gradients.getFirst());
+            addAngles(n, SmallMatrix.doubles(gradR), gradients.getFirst());
         }
         if (gradInput != null) {
             rotate(compute, gradMapped, transposed, gradInput);
         }
-    }
-
-    private void outerProducts(Matrix input, Matrix gradient, int n, float[] x, float[] g, float[] gradR) {
-        int at = n * block * block;
-        for (int t = 0; t < input.rows(); t++) {
-            long column = 4L * n * block;
-            MemorySegment.copy(input.segment(), Tensor.FLOAT, input.rowOffset(t) + column, x, 0, block);
-            MemorySegment.copy(gradient.segment(), Tensor.FLOAT, gradient.rowOffset(t) + column, g, 0, block);
-            for (int i = 0; i < block; i++) {
-                float value = x[i];
-                for (int j = 0; j < block; j++) {
-                    gradR[at + i * block + j] += value * g[j];
-                }
-            }
-        }
+        workspace.release(mark);
     }
 
     private void addAngles(int n, double[] gradR, Matrix gradient) {
@@ -274,13 +242,12 @@ public final class Oft extends LayerAdapter implements InputMap {
     @Override
     public void merge(Compute compute, Weight weight, Matrix merged) {
         DenseCopy.of(weight, merged);
-        RowKernels.eachRow(
-                compute,
-                merged,
-                (row, columns) -> {
-                    float[] copy = Arrays.copyOf(row, columns);
-                    rotateRow(copy, row, columns, transposed);
-                });
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        Matrix copy = workspace.matrix(outFeatures(), inFeatures());
+        RowKernels.copy(compute, merged, copy);
+        rotate(compute, copy, transposed, merged);
+        workspace.release(mark);
     }
 
     /// The configuration.

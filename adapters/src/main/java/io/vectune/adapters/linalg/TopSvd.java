@@ -6,8 +6,10 @@ import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
+import java.util.Arrays;
 import org.ejml.data.DMatrixRMaj;
 import org.ejml.dense.row.factory.DecompositionFactory_DDRM;
+import org.ejml.interfaces.decomposition.EigenDecomposition_F64;
 import org.ejml.interfaces.decomposition.SingularValueDecomposition_F64;
 
 /// The leading singular triples of a weight: W = sum_k s_k u_k v_kᵀ + rest.
@@ -81,11 +83,7 @@ public record TopSvd(double[] u, double[] s, double[] v) {
         DMatrixRMaj vt = svd.getV(null, true);
         double[] values = svd.getSingularValues();
         int count = svd.numberOfSingularValues();
-        Integer[] order = new Integer[count];
-        for (int k = 0; k < count; k++) {
-            order[k] = k;
-        }
-        java.util.Arrays.sort(order, (a, b) -> Double.compare(values[b], values[a]));
+        Integer[] order = descending(Arrays.copyOf(values, count));
         int first = trailing ? count - rank : 0;
         double[] left = new double[out * rank];
         double[] kept = new double[rank];
@@ -120,40 +118,87 @@ public record TopSvd(double[] u, double[] s, double[] v) {
             MatMul.multiplyTransposed(compute, weight, product, next, false);
             orthonormalize(basis, step * block, (step + 1) * block);
         }
-        // Rayleigh-Ritz: W restricted to the basis, C = W basisᵀ (out, m), held transposed.
+        // Rayleigh-Ritz: W restricted to the basis, image = (W basisᵀ)ᵀ.
         int size = basis.rows();
         Matrix image = workspace.matrix(size, out);
         MatMul.multiply(compute, weight, basis, image, false);
-        TopSvd small = exact(transposed(image), out, size, rank, false);
-        // v = small.v basis
+        // Its Gram matrix in double, so that small singular values keep their accuracy.
+        double[] gram = gram(image);
+        EigenDecomposition_F64<DMatrixRMaj> eigen = DecompositionFactory_DDRM.eig(size, true, true);
+        if (!eigen.decompose(DMatrixRMaj.wrap(size, size, gram))) {
+            throw new ArithmeticException("the eigenvalue decomposition did not converge");
+        }
+        double[] values = new double[size];
+        for (int k = 0; k < size; k++) {
+            values[k] = Math.max(0, eigen.getEigenvalue(k).getReal());
+        }
+        Integer[] order = descending(values);
+        double[] s = new double[rank];
         Matrix coefficients = workspace.matrix(rank, size);
         for (int k = 0; k < rank; k++) {
+            s[k] = Math.sqrt(values[order[k]]);
+            DMatrixRMaj vector = eigen.getEigenVector(order[k]);
             for (int j = 0; j < size; j++) {
-                coefficients.set(k, j, (float) small.v[k * size + j]);
+                coefficients.set(k, j, (float) vector.get(j));
             }
         }
+        // v = coefficients basis, u = coefficients image / s
         Matrix right = workspace.matrix(rank, in);
         MatMul.nn(compute, 1, coefficients, basis, right, false);
-        float[] values = right.toArray();
-        double[] v = new double[values.length];
-        for (int i = 0; i < values.length; i++) {
-            v[i] = values[i];
-        }
-        workspace.release(mark);
-        return new TopSvd(small.u, small.s, v).withFixedSigns(out, in);
-    }
-
-    private static double[] transposed(Matrix matrix) {
-        float[] values = matrix.toArray();
-        int rows = matrix.rows();
-        int columns = matrix.columns();
-        double[] result = new double[values.length];
-        for (int row = 0; row < rows; row++) {
-            for (int column = 0; column < columns; column++) {
-                result[column * rows + row] = values[row * columns + column];
+        Matrix left = workspace.matrix(rank, out);
+        MatMul.nn(compute, 1, coefficients, image, left, false);
+        double[] v = new double[rank * in];
+        double[] u = new double[out * rank];
+        for (int k = 0; k < rank; k++) {
+            for (int i = 0; i < in; i++) {
+                v[k * in + i] = right.get(k, i);
+            }
+            for (int o = 0; o < out; o++) {
+                u[o * rank + k] = s[k] > 0 ? left.get(k, o) / s[k] : 0;
             }
         }
-        return result;
+        workspace.release(mark);
+        return new TopSvd(u, s, v).withFixedSigns(out, in);
+    }
+
+    private static double[] gram(Matrix rows) {
+        int size = rows.rows();
+        int columns = rows.columns();
+        float[] values = rows.toArray();
+        double[] gram = new double[size * size];
+        for (int k = 0; k < size; k++) {
+            for (int l = 0; l <= k; l++) {
+                gram[k * size + l] = dot(values, k * columns, values, l * columns, columns);
+                gram[l * size + k] = gram[k * size + l];
+            }
+        }
+        return gram;
+    }
+
+    // Four partial sums: the additions of one sum wait for each other.
+    private static double dot(float[] a, int aFrom, float[] b, int bFrom, int count) {
+        double sum0 = 0;
+        double sum1 = 0;
+        double sum2 = 0;
+        double sum3 = 0;
+        int i = 0;
+        for (; i <= count - 4; i += 4) {
+            sum0 += (double) a[aFrom + i] * b[bFrom + i];
+            sum1 += (double) a[aFrom + i + 1] * b[bFrom + i + 1];
+            sum2 += (double) a[aFrom + i + 2] * b[bFrom + i + 2];
+            sum3 += (double) a[aFrom + i + 3] * b[bFrom + i + 3];
+        }
+        for (; i < count; i++) {
+            sum0 += (double) a[aFrom + i] * b[bFrom + i];
+        }
+        return (sum0 + sum1) + (sum2 + sum3);
+    }
+
+    private static Integer[] descending(double[] values) {
+        Integer[] order = new Integer[values.length];
+        Arrays.setAll(order, k -> k);
+        Arrays.sort(order, (a, b) -> Double.compare(values[b], values[a]));
+        return order;
     }
 
     // Rows [from, to) orthonormal to each other and to all rows before: Gram-Schmidt, twice, sums in double.
@@ -171,10 +216,7 @@ public record TopSvd(double[] u, double[] s, double[] v) {
             double[] current = rows[row];
             for (int pass = 0; pass < 2; pass++) {
                 for (int other = 0; other < row; other++) {
-                    double dot = 0;
-                    for (int i = 0; i < columns; i++) {
-                        dot += current[i] * rows[other][i];
-                    }
+                    double dot = dot(current, rows[other]);
                     for (int i = 0; i < columns; i++) {
                         current[i] -= dot * rows[other][i];
                     }
@@ -190,6 +232,24 @@ public record TopSvd(double[] u, double[] s, double[] v) {
                 basis.set(row, i, (float) current[i]);
             }
         }
+    }
+
+    private static double dot(double[] a, double[] b) {
+        double sum0 = 0;
+        double sum1 = 0;
+        double sum2 = 0;
+        double sum3 = 0;
+        int i = 0;
+        for (; i <= a.length - 4; i += 4) {
+            sum0 += a[i] * b[i];
+            sum1 += a[i + 1] * b[i + 1];
+            sum2 += a[i + 2] * b[i + 2];
+            sum3 += a[i + 3] * b[i + 3];
+        }
+        for (; i < a.length; i++) {
+            sum0 += a[i] * b[i];
+        }
+        return (sum0 + sum1) + (sum2 + sum3);
     }
 
     private TopSvd withFixedSigns(int out, int in) {
