@@ -2,6 +2,7 @@ package io.vectune.quant.bnb;
 
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
+import io.vectune.quant.lanes.TableRows;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
@@ -11,6 +12,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
 import java.util.SequencedMap;
+import org.jspecify.annotations.Nullable;
 
 /// A weight in NF4 or FP4.
 ///
@@ -32,6 +34,8 @@ public final class FourBitWeight implements QuantizedWeight {
     private final BlockAbsmax absmax;
     private final Codebook codebook;
     private final WeightNorms norms = new WeightNorms(this);
+    private final boolean tabled;
+    private @Nullable TableRows tableRows;
 
     /// @param dtype type of the weight when it was quantized: F32, F16 or BF16; what [#computeDtype] tells, decoding is f32
     /// @param packed two codes a byte, (outFeatures * inFeatures + 1) / 2 bytes, more where the storage type needs it
@@ -83,6 +87,8 @@ public final class FourBitWeight implements QuantizedWeight {
         this.packed = packed;
         this.absmax = absmax;
         this.codebook = Codebook.of(config.type());
+        this.tabled =
+                KernelTier.active() == KernelTier.VECTOR && TableRows.supports(inFeatures, config.blockSize());
     }
 
     /// How it is quantized.
@@ -131,7 +137,7 @@ public final class FourBitWeight implements QuantizedWeight {
 
     @Override
     public int fewTokens() {
-        return KERNELS.fewTokens(inFeatures);
+        return tabled ? TableRows.FEW_TOKENS : KERNELS.fewTokens(inFeatures);
     }
 
     @Override
@@ -142,20 +148,56 @@ public final class FourBitWeight implements QuantizedWeight {
     @Override
     public void prepare(Matrix x, float[] prepared) {
         for (int token = 0; token < x.rows(); token++) {
-            KERNELS.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
+            if (tabled) {
+                MemorySegment.copy(
+                        x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
+            } else {
+                KERNELS.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
+            }
         }
     }
 
     @Override
     public int units() {
-        return outFeatures;
+        return tabled ? tableRows().pairs() : outFeatures;
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
+        if (tabled) {
+            tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
+            return;
+        }
         for (int token = 0; token < tokens; token++) {
             long to = y.rowOffset(token) + 4L * unitFrom;
             KERNELS.multiply(this, unitFrom, unitTo, prepared, token * inFeatures, y.segment(), to);
+        }
+    }
+
+    /// The layout of the fused product, made when it is first needed.
+    private synchronized TableRows tableRows() {
+        if (tableRows == null) {
+            float[] values = new float[16];
+            for (int code = 0; code < values.length; code++) {
+                values[code] = codebook.value(code);
+            }
+            int groupColumns = config.blockSize() % 64 == 0 ? 64 : 32;
+            tableRows = new TableRows(outFeatures, inFeatures, groupColumns, values, this::readRow);
+        }
+        return tableRows;
+    }
+
+    private void readRow(int row, byte[] codes, float[] factor, float[] offset) {
+        long element = (long) row * inFeatures;
+        for (int i = 0; i < inFeatures; i += 2) {
+            int pair = packed.get(Tensor.BYTE, (element + i) / 2);
+            codes[i] = (byte) (pair >>> 4 & 15);
+            codes[i + 1] = (byte) (pair & 15);
+        }
+        int columns = inFeatures / factor.length;
+        for (int i = 0; i < factor.length; i++) {
+            factor[i] = absmax.at((element + (long) i * columns) / config.blockSize());
+            offset[i] = 0;
         }
     }
 

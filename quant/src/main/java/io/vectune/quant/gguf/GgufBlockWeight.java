@@ -1,5 +1,6 @@
 package io.vectune.quant.gguf;
 
+import io.vectune.quant.lanes.TableRows;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
@@ -8,11 +9,13 @@ import io.vectune.runtime.weight.Weight;
 import io.vectune.runtime.weight.WeightNorms;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
+import org.jspecify.annotations.Nullable;
 
 /// A weight in one of the GGUF block formats, decoded and multiplied from the stored bytes.
 ///
 /// Shapes rows of inFeatures / blockElements blocks, without gaps Numerics decoding has the bits of the format's
-/// definition; the product is f32 with one fixed-order sum a row Memory nothing is copied and nothing allocated
+/// definition; the product is f32 with one fixed-order sum a row Memory decoding copies nothing; the fused product of
+/// Q4_0 and Q4_1 keeps the codes a second time, see [TableRows]
 public final class GgufBlockWeight implements Weight {
     private static final boolean VECTOR = KernelTier.active() == KernelTier.VECTOR;
     private static final int FEW_TOKENS = 2;
@@ -25,6 +28,8 @@ public final class GgufBlockWeight implements Weight {
     private final int rowBlocks;
     private final long rowBytes;
     private final WeightNorms norms = new WeightNorms(this);
+    private final boolean tabled;
+    private @Nullable TableRows tableRows;
 
     /// @param segment the blocks of all rows
     /// @throws IllegalArgumentException if the type is no block format of this library, blocks straddle rows, or the
@@ -47,6 +52,8 @@ public final class GgufBlockWeight implements Weight {
         this.outFeatures = outFeatures;
         this.inFeatures = inFeatures;
         this.rowBlocks = inFeatures / type.blockElements();
+        this.tabled =
+                VECTOR && NibbleRows.isOf(type) && TableRows.supports(inFeatures, NibbleRows.BLOCK) && outFeatures > 0;
         this.rowBytes = (long) rowBlocks * type.blockBytes();
         if (segment.byteSize() != rowBytes * outFeatures) {
             throw new IllegalArgumentException(
@@ -117,7 +124,7 @@ public final class GgufBlockWeight implements Weight {
 
     @Override
     public int fewTokens() {
-        return FEW_TOKENS;
+        return tabled ? TableRows.FEW_TOKENS : FEW_TOKENS;
     }
 
     @Override
@@ -134,11 +141,15 @@ public final class GgufBlockWeight implements Weight {
 
     @Override
     public int units() {
-        return outFeatures;
+        return tabled ? (outFeatures + 1) / 2 : outFeatures;
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
+        if (tabled) {
+            tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
+            return;
+        }
         for (int token = 0; token < tokens; token++) {
             int x = token * inFeatures;
             long to = y.rowOffset(token) + 4L * unitFrom;
@@ -159,6 +170,15 @@ public final class GgufBlockWeight implements Weight {
                 }
             }
         }
+    }
+
+    /// The layout of the fused product, made when it is first needed.
+    private synchronized TableRows tableRows() {
+        if (tableRows == null) {
+            tableRows =
+                    new TableRows(outFeatures, inFeatures, NibbleRows.BLOCK, TableRows.integers(), new NibbleRows(type, segment));
+        }
+        return tableRows;
     }
 
     private float dot(int row, float[] x, int xOffset) {

@@ -2,6 +2,8 @@ package io.vectune.quant.hqq;
 
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
+import io.vectune.quant.lanes.TableRows;
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
@@ -10,6 +12,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
 import java.util.SequencedMap;
+import org.jspecify.annotations.Nullable;
 
 /// A weight quantized by HQQ: packed integer codes, and a scale and a float zero point for each group.
 ///
@@ -25,6 +28,8 @@ public final class HqqWeight implements QuantizedWeight {
     private final HqqCodes codes;
     private final long rowsPerSlot;
     private final WeightNorms norms = new WeightNorms(this);
+    private final boolean tabled;
+    private @Nullable TableRows tableRows;
 
     /// @param packed exactly the words that `geometry` asks for
     HqqWeight(
@@ -49,6 +54,14 @@ public final class HqqWeight implements QuantizedWeight {
                         scaleMeta.decoded(),
                         zeroMeta.decoded(),
                         config.computeDtype());
+        this.tabled =
+                KernelTier.active() == KernelTier.VECTOR
+                        && geometry.axis() == 1
+                        && geometry.packing().slots() == 2
+                        && config.computeDtype() == DType.F32
+                        && geometry.outFeatures() % 2 == 0
+                        && geometry.inFeatures() % geometry.groupSize() == 0
+                        && TableRows.supports(geometry.inFeatures(), geometry.groupSize());
         this.rowsPerSlot = (codes.words() + geometry.inFeatures() - 1) / geometry.inFeatures();
     }
 
@@ -157,11 +170,15 @@ public final class HqqWeight implements QuantizedWeight {
     /// Rows that start in the same place of each slot: they share words, which one unit reads from the cache.
     @Override
     public int units() {
-        return Math.toIntExact(rowsPerSlot);
+        return tabled ? outFeatures() / 2 : Math.toIntExact(rowsPerSlot);
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
+        if (tabled) {
+            tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
+            return;
+        }
         int inFeatures = inFeatures();
         int slots = geometry().packing().slots();
         for (int unit = unitFrom; unit < unitTo; unit++) {
@@ -179,6 +196,31 @@ public final class HqqWeight implements QuantizedWeight {
                             4 * y.stride());
                 }
             }
+        }
+    }
+
+    /// The layout of the fused product, made when it is first needed: 4-bit codes in bytes, F32, groups along the rows.
+    private synchronized TableRows tableRows() {
+        if (tableRows == null) {
+            int groupColumns = geometry().groupSize() % 64 == 0 ? 64 : 32;
+            tableRows = new TableRows(outFeatures(), inFeatures(), groupColumns, TableRows.integers(), this::readRow);
+        }
+        return tableRows;
+    }
+
+    private void readRow(int row, byte[] rowCodes, float[] factor, float[] offset) {
+        long flat = (long) row * inFeatures();
+        int slot = (int) (flat / codes.words());
+        int shift = geometry().packing().shift(slot);
+        long word = flat - slot * codes.words();
+        for (int i = 0; i < rowCodes.length; i++) {
+            rowCodes[i] = (byte) ((packed().get(Tensor.BYTE, word + i) & 0xFF) >>> shift & 15);
+        }
+        int columns = rowCodes.length / factor.length;
+        for (int i = 0; i < factor.length; i++) {
+            int group = (int) ((flat + (long) i * columns) / geometry().groupSize());
+            factor[i] = codes.scale(group);
+            offset[i] = -codes.zeroPoint(group) * codes.scale(group);
         }
     }
 

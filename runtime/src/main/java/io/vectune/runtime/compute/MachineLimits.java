@@ -29,8 +29,16 @@ public record MachineLimits(
     private static final long BYTES = 192L << 20;
 
     private static final int BLOCK_BYTES = 1 << 20;
+    private static final int SHORT_BYTES = 1 << 12;
     private static final int FMA_ROUNDS = 20_000;
-    private static final long NANOS_EACH = 250_000_000L;
+    private static final int SHORT_ROUNDS = 50;
+    private static final long WARM_UP_NANOS = 500_000_000L;
+    private static final long LONGEST_WARM_UP_NANOS = 10_000_000_000L;
+
+    /// GFLOP/s that no interpreter and every compiled loop reaches.
+    private static final double INTERPRETED_RATE = 0.5;
+
+    private static final long NANOS_EACH = 200_000_000L;
     private static final int MIN_RUNS = 6;
 
     /// Measures the limits: a second or two, and 192 MiB of memory.
@@ -40,6 +48,7 @@ public record MachineLimits(
         try (Arena arena = Arena.ofShared();
                 ThreadTeam alone = ThreadTeam.of(1)) {
             MemorySegment memory = arena.allocate(BYTES, 64);
+            warmUp(loops, memory);
             return new MachineLimits(
                     team.size(),
                     KernelTier.choice().vectorBits(),
@@ -65,6 +74,31 @@ public record MachineLimits(
     /// The write bandwidth with `threads` threads, 1 or all.
     public double writeBandwidth(int threads) {
         return threads == 1 ? writeOneThread : writeAllThreads;
+    }
+
+    /// Runs the loops in small pieces until they are compiled: no faster for a while, and faster than an interpreter.
+    private static void warmUp(LimitLoops loops, MemorySegment memory) {
+        double sum = 0;
+        double best = 0;
+        long start = System.nanoTime();
+        long gained = start;
+        double work = (double) SHORT_ROUNDS * loops.operationsPerRound();
+        for (long now = start; now - start < LONGEST_WARM_UP_NANOS; now = System.nanoTime()) {
+            if (now - gained > WARM_UP_NANOS && best > INTERPRETED_RATE) {
+                break;
+            }
+            sum += loops.multiplyAdd(SHORT_ROUNDS);
+            double rate = work / Math.max(1, System.nanoTime() - now);
+            if (rate > 1.05 * best) {
+                best = rate;
+                gained = now;
+            }
+            sum += loops.read(memory, 0, SHORT_BYTES);
+            loops.write(memory, 0, SHORT_BYTES);
+        }
+        if (Double.isNaN(sum)) {
+            throw new IllegalStateException("the measured loops computed NaN");
+        }
     }
 
     private static double fma(ThreadTeam team, LimitLoops loops) {
