@@ -18,6 +18,7 @@ module io.vectune.models {
     exports io.vectune.models.decoder;
     exports io.vectune.models.eval;
     exports io.vectune.models.flux;
+    exports io.vectune.models.flux.file;
     exports io.vectune.models.generate;
     exports io.vectune.models.load;
     exports io.vectune.models.train;

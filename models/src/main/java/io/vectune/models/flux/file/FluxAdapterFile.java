@@ -1,0 +1,294 @@
+package io.vectune.models.flux.file;
+
+import io.vectune.models.flux.FluxAdapter;
+import io.vectune.models.flux.FluxConfig;
+import io.vectune.models.flux.FluxModel;
+import io.vectune.models.flux.LowRankUpdate;
+import io.vectune.runtime.FileFormatException;
+import io.vectune.runtime.NearMatches;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.safetensors.SafetensorsFile;
+import io.vectune.runtime.safetensors.TensorSource;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/// Reads adapters of Flux transformers in the styles in which they are published: diffusers, PEFT, the original release
+/// (Control LoRAs with fused queries, keys and values, biases and norms), kohya's scripts, ComfyUI, xlabs.
+///
+/// All styles become the same updates by module names of diffusers. A layer that stands for several is split by its
+/// output rows, and the parts share A. Nothing is dropped in silence: a key that has no place is an error, but for those
+/// of text encoders, which [FluxAdapter#ignored] names.
+public final class FluxAdapterFile {
+    private static final String DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
+    private static final String PEFT_FILE = "adapter_model.safetensors";
+    private static final String PEFT_CONFIG = "adapter_config.json";
+
+    private final TensorSource source;
+    private final Arena arena;
+    private final ModuleNames names;
+    private final AlphaRule rule;
+    private final Map<String, Map<AdapterKey.Part, String>> layers = new LinkedHashMap<>();
+    private final Map<String, Matrix> norms = new LinkedHashMap<>();
+    private final List<String> ignored = new ArrayList<>();
+    private boolean controlRelease;
+
+    private FluxAdapterFile(TensorSource source, Arena arena, ModuleNames names, AlphaRule rule) {
+        this.source = source;
+        this.arena = arena;
+        this.names = names;
+        this.rule = rule;
+    }
+
+    /// Reads an adapter.
+    ///
+    /// @param path a .safetensors file, or a directory of diffusers or PEFT that has one
+    /// @param config of the transformer that it is for
+    /// @param arena owns the adapter's memory
+    /// @throws VectuneException if the file is malformed, or holds something that has no place in the transformer
+    public static FluxAdapter read(Path path, FluxConfig config, Arena arena) {
+        Path file = path;
+        AlphaRule rule = AlphaRule.NONE;
+        if (Files.isDirectory(path)) {
+            file = path.resolve(DIFFUSERS_FILE);
+            if (!Files.isRegularFile(file)) {
+                file = path.resolve(PEFT_FILE);
+            }
+            if (!Files.isRegularFile(file)) {
+                throw new VectuneException(
+                        path + ": expected " + DIFFUSERS_FILE + " or " + PEFT_FILE + ", found neither");
+            }
+            Path settings = path.resolve(PEFT_CONFIG);
+            if (Files.isRegularFile(settings)) {
+                rule = AlphaRule.ofFile(settings);
+            }
+        }
+        try (Arena mapping = Arena.ofShared()) {
+            SafetensorsFile source = SafetensorsFile.open(file, mapping);
+            String metadata = source.metadata().get(AlphaRule.METADATA);
+            if (metadata != null) {
+                rule = AlphaRule.ofMetadata(metadata, file.toString());
+            }
+            return new FluxAdapterFile(source, arena, new ModuleNames(config), rule).read(name(file));
+        }
+    }
+
+    private static String name(Path file) {
+        Path last = file.getFileName();
+        String text = last == null ? file.toString() : last.toString();
+        return text.endsWith(".safetensors") ? text.substring(0, text.length() - ".safetensors".length()) : text;
+    }
+
+    private FluxAdapter read(String name) {
+        source.names().forEach(this::sort);
+        Map<String, LowRankUpdate> updates = new LinkedHashMap<>();
+        layers.forEach((stem, parts) -> update(stem, parts, updates));
+        if (updates.isEmpty()) {
+            throw new FileFormatException(
+                    source.origin() + ": expected an adapter with lora_A and lora_B of some layer, found none");
+        }
+        if (controlRelease && !updates.containsKey(FluxModel.X_EMBEDDER)) {
+            throw new FileFormatException(
+                    source.origin()
+                            + ": expected img_in.lora_A.weight, as a Control LoRA reads a wider input, found none; the"
+                            + " file is incomplete");
+        }
+        return new FluxAdapter(name, style(), updates, norms, ignored);
+    }
+
+    private void sort(String name) {
+        if (AdapterKey.ofTextEncoder(name)) {
+            ignored.add(name);
+            return;
+        }
+        AdapterKey key = AdapterKey.of(name);
+        if (key.part() == AdapterKey.Part.MAGNITUDE) {
+            throw new FileFormatException(
+                    source.origin() + ": " + name + ": DoRA on Flux transformers is not supported; expected a LoRA");
+        }
+        String norm = key.part() == AdapterKey.Part.OTHER ? names.norm(key.stem()) : null;
+        if (norm != null) {
+            controlRelease |= name.endsWith("query_norm.scale");
+            norms.put(norm, row(name));
+            return;
+        }
+        if (key.part() == AdapterKey.Part.OTHER || names.target(key.stem()) == null) {
+            throw new FileFormatException(
+                    source.origin()
+                            + ": "
+                            + name
+                            + ": expected a layer of the transformer, found a name that it does not have"
+                            + NearMatches.hint(key.stem(), names.known()));
+        }
+        layers.computeIfAbsent(key.stem(), stem -> new EnumMap<>(AdapterKey.Part.class)).put(key.part(), name);
+    }
+
+    private String style() {
+        if (controlRelease) {
+            return "original Control LoRA";
+        }
+        if (holds(".processor.")) {
+            return "xlabs";
+        }
+        if (holds("lora_down")) {
+            return holds("diffusion_model.") ? "ComfyUI" : "kohya";
+        }
+        if (holds("double_blocks.") || holds("single_blocks.")) {
+            return "original";
+        }
+        return holds("base_model.model.") ? "PEFT" : "diffusers";
+    }
+
+    private boolean holds(String text) {
+        return source.names().stream().anyMatch(name -> name.contains(text));
+    }
+
+    private void update(String stem, Map<AdapterKey.Part, String> parts, Map<String, LowRankUpdate> updates) {
+        ModuleNames.Target target = names.target(stem);
+        String nameA = parts.get(AdapterKey.Part.A);
+        String nameB = parts.get(AdapterKey.Part.B);
+        if (target == null || nameA == null || nameB == null) {
+            throw new FileFormatException(
+                    source.origin()
+                            + ": "
+                            + stem
+                            + ": expected lora_A and lora_B, found "
+                            + String.join(", ", parts.values())
+                            + "; the file is incomplete");
+        }
+        Matrix a = matrix(nameA);
+        Matrix b = matrix(nameB);
+        if (b.rows() != target.outFeatures() || a.rows() != b.columns()) {
+            throw new FileFormatException(
+                    source.origin()
+                            + ": "
+                            + nameB
+                            + ": expected ["
+                            + target.outFeatures()
+                            + ", "
+                            + a.rows()
+                            + "] for this transformer and the rank of lora_A, found ["
+                            + b.rows()
+                            + ", "
+                            + b.columns()
+                            + "]");
+        }
+        Float alpha = alpha(parts.get(AdapterKey.Part.ALPHA));
+        float scale = alpha == null ? rule.scale(target.modules().getFirst(), a.rows()) : alpha / a.rows();
+        Matrix bias = bias(parts, target, scale);
+        if (target.swapHalves()) {
+            b = swapped(b);
+        }
+        int from = 0;
+        for (int index = 0; index < target.modules().size(); index++) {
+            String module = target.modules().get(index);
+            int to = from + target.rows().get(index);
+            Matrix own = bias == null ? null : bias.columns(from, to);
+            LowRankUpdate update = new LowRankUpdate(a, b.rows(from, to), own, scale);
+            if (updates.put(module, update) != null) {
+                throw new FileFormatException(
+                        source.origin() + ": " + module + ": expected one update, found two, the second as " + stem);
+            }
+            from = to;
+        }
+    }
+
+    /// The bias of lora_B times the scale, plus a change of the layer's own bias.
+    private @Nullable Matrix bias(Map<AdapterKey.Part, String> parts, ModuleNames.Target target, float scale) {
+        Matrix bias = null;
+        for (AdapterKey.Part part : List.of(AdapterKey.Part.B_BIAS, AdapterKey.Part.BIAS_CHANGE)) {
+            String name = parts.get(part);
+            if (name == null) {
+                continue;
+            }
+            Matrix row = row(name);
+            if (row.columns() != target.outFeatures()) {
+                throw new FileFormatException(
+                        source.origin()
+                                + ": "
+                                + name
+                                + ": expected "
+                                + target.outFeatures()
+                                + " values for this transformer, found "
+                                + row.columns());
+            }
+            Matrix sum = bias == null ? Matrix.allocate(arena, 1, row.columns()) : bias;
+            float factor = part == AdapterKey.Part.B_BIAS ? scale : 1;
+            int half = target.swapHalves() ? row.columns() / 2 : 0;
+            for (int i = 0; i < row.columns(); i++) {
+                int to = (i + half) % row.columns();
+                sum.set(0, to, sum.get(0, to) + factor * row.get(0, i));
+            }
+            bias = sum;
+        }
+        return bias;
+    }
+
+    private Matrix swapped(Matrix b) {
+        int half = b.rows() / 2;
+        Matrix swapped = Matrix.allocate(arena, b.rows(), b.columns());
+        swapped.rows(0, b.rows() - half).copyFrom(b.rows(half, b.rows()));
+        swapped.rows(b.rows() - half, b.rows()).copyFrom(b.rows(0, half));
+        return swapped;
+    }
+
+    private @Nullable Float alpha(@Nullable String name) {
+        if (name == null) {
+            return null;
+        }
+        Tensor tensor = floats(name);
+        if (tensor.elements() != 1 || !Float.isFinite(tensor.getFloat(0))) {
+            throw new FileFormatException(
+                    source.origin() + ": " + name + ": expected one finite number, found " + tensor);
+        }
+        return tensor.getFloat(0);
+    }
+
+    private Matrix matrix(String name) {
+        Tensor tensor = floats(name);
+        if (tensor.axes() != 2) {
+            throw new FileFormatException(source.origin() + ": " + name + ": expected 2 axes, found " + tensor);
+        }
+        return copy(name, tensor, Math.toIntExact(tensor.size(0)), Math.toIntExact(tensor.size(1)));
+    }
+
+    private Matrix row(String name) {
+        Tensor tensor = floats(name);
+        if (tensor.axes() != 1) {
+            throw new FileFormatException(source.origin() + ": " + name + ": expected 1 axis, found " + tensor);
+        }
+        return copy(name, tensor, 1, Math.toIntExact(tensor.size(0)));
+    }
+
+    private Tensor floats(String name) {
+        Tensor tensor = source.tensor(name);
+        if (!tensor.dtype().isFloat()) {
+            throw new FileFormatException(
+                    source.origin() + ": " + name + ": expected F32, F16 or BF16, found " + tensor.dtype());
+        }
+        return tensor;
+    }
+
+    private Matrix copy(String name, Tensor tensor, int rows, int columns) {
+        Matrix matrix = Matrix.allocate(arena, rows, columns);
+        for (int row = 0; row < rows; row++) {
+            for (int column = 0; column < columns; column++) {
+                float value = tensor.getFloat((long) row * columns + column);
+                if (!Float.isFinite(value)) {
+                    throw new FileFormatException(
+                            source.origin() + ": " + name + ": expected finite values, found " + value);
+                }
+                matrix.set(row, column, value);
+            }
+        }
+        return matrix;
+    }
+}
