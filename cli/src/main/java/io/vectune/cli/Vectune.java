@@ -29,6 +29,7 @@ import picocli.CommandLine.ScopeType;
             EvalCommand.class,
             TuneCommand.class,
             GenerateCommand.class,
+            FluxCommand.class,
             HelpCommand.class
         })
 public final class Vectune {

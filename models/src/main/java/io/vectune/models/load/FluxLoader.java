@@ -27,7 +27,7 @@ public final class FluxLoader {
 
     /// The directory of the transformer in a path that a user gives: the path itself, or its subdirectory `transformer`
     /// in a pipeline.
-    private static Path transformer(Path path) {
+    public static Path directory(Path path) {
         Path inner = path.resolve("transformer");
         boolean pipeline = !Files.isRegularFile(path.resolve("config.json")) && Files.isDirectory(inner);
         return pipeline ? inner : path;
@@ -35,7 +35,7 @@ public final class FluxLoader {
 
     /// Whether a path holds a Flux transformer, judged by its config.json alone.
     public static boolean isOne(Path path) {
-        Path file = transformer(path).resolve("config.json");
+        Path file = directory(path).resolve("config.json");
         if (!Files.isRegularFile(file)) {
             return false;
         }
@@ -48,7 +48,7 @@ public final class FluxLoader {
     /// @param arena owns the mappings and the small copies; a shared arena if several threads use the model
     /// @throws VectuneException if the path is no Flux transformer, or its files are malformed or incomplete
     public static FluxModel load(Path path, Arena arena) {
-        Path directory = transformer(path);
+        Path directory = directory(path);
         Path file = directory.resolve("config.json");
         if (!Files.isRegularFile(file)) {
             throw new VectuneException(

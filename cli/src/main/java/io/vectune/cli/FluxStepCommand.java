@@ -1,0 +1,79 @@
+package io.vectune.cli;
+
+import io.vectune.models.flux.FluxAdapters;
+import io.vectune.models.flux.FluxInputs;
+import io.vectune.models.flux.FluxPass;
+import io.vectune.models.flux.file.FluxInputsFile;
+import io.vectune.runtime.safetensors.SafetensorsWriter;
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/// `vectune flux step`: one denoising evaluation.
+@Command(
+        name = "step",
+        description = {
+            "One denoising evaluation: the prediction for given latents, text embeddings and time.",
+            "The inputs have the names and shapes of diffusers' forward: hidden_states, encoder_hidden_states,",
+            "pooled_projections, timestep, guidance, img_ids, txt_ids; the result is \"prediction\", f32."
+        })
+final class FluxStepCommand implements Callable<Integer> {
+    @Spec
+    @SuppressWarnings("NullAway.Init")
+    private CommandSpec spec;
+
+    @Option(names = "--model", required = true, paramLabel = "DIR", description = "Transformer or pipeline directory of diffusers.")
+    @SuppressWarnings("NullAway.Init")
+    private Path model;
+
+    @Option(names = "--adapter", paramLabel = "PATH[=WEIGHT]", description = "LoRA or Control LoRA; several add up.")
+    private List<String> adapters = new ArrayList<>();
+
+    @Option(names = "--inputs", required = true, paramLabel = "FILE", description = "The safetensors file with the inputs.")
+    @SuppressWarnings("NullAway.Init")
+    private Path inputs;
+
+    @Option(names = "--out", required = true, paramLabel = "FILE", description = "The safetensors file to write.")
+    @SuppressWarnings("NullAway.Init")
+    private Path out;
+
+    @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "Threads (default: one a physical core).")
+    private int threads;
+
+    @Option(names = "--force", description = "Replace the output file if it exists.")
+    private boolean force;
+
+    @Override
+    public Integer call() {
+        Output.checkFile(out, force);
+        try (FluxHost host = new FluxHost(model, adapters, threads)) {
+            FluxAdapters active = host.adapters();
+            List<FluxInputs> samples = FluxInputsFile.read(inputs, active.model().config(), host.arena());
+            if (samples.isEmpty()) {
+                throw new UsageException("--inputs " + inputs + ": expected at least one sample, found none");
+            }
+            int tokens = samples.getFirst().hiddenStates().rows();
+            int channels = active.model().config().outChannels();
+            Tensor prediction = Tensor.allocate(host.arena(), DType.F32, samples.size(), tokens, channels);
+            Matrix rows = prediction.asMatrix();
+            FluxPass pass = new FluxPass(active.model(), active.layers(), host.compute());
+            long start = System.nanoTime();
+            for (int sample = 0; sample < samples.size(); sample++) {
+                pass.predict(samples.get(sample), rows.rows(sample * tokens, (sample + 1) * tokens));
+            }
+            double seconds = (System.nanoTime() - start) * 1e-9;
+            SafetensorsWriter.write(out, Map.of("prediction", prediction), Map.of());
+            Output.of(spec).note("%d samples of %d image tokens in %.2f s; wrote %s", samples.size(), tokens, seconds, out);
+        }
+        return 0;
+    }
+}
