@@ -43,7 +43,7 @@ final class FourBitVector implements FourBitKernels {
     public void decode(FourBitWeight weight, long element, int count, float[] tile, int tileOffset) {
         MemorySegment packed = weight.packed();
         int[] codebook = weight.codebook().bits();
-        int blockSize = weight.config().blockSize();
+        int blockShift = weight.blockShift();
         IntVector table0 = IntVector.fromArray(I32, codebook, 0);
         IntVector table1 = IntVector.fromArray(I32, codebook, COUNT % 16);
         IntVector table2 = IntVector.fromArray(I32, codebook, COUNT == 4 ? 8 : 0);
@@ -52,8 +52,8 @@ final class FourBitVector implements FourBitKernels {
         long end = element + count;
         int to = tileOffset;
         while (at < end) {
-            long block = at / blockSize;
-            long runEnd = Math.min(end, (block + 1) * blockSize);
+            long block = at >> blockShift;
+            long runEnd = Math.min(end, (block + 1) << blockShift);
             float scale = weight.absmax().at(block);
             FloatVector scales = FloatVector.broadcast(F32, scale);
             if ((at & 1) != 0) {
@@ -103,15 +103,73 @@ final class FourBitVector implements FourBitKernels {
     @Override
     public void multiply(
             FourBitWeight weight, int rowFrom, int rowTo, float[] prepared, int from, MemorySegment y, long yOffset) {
-        for (int row = rowFrom; row < rowTo; row++) {
+        int row = rowFrom;
+        if (weight.inFeatures() % (WORD_COLUMNS / 2) == 0 && weight.config().blockSize() >= WORD_COLUMNS / 2) {
+            for (; row + 2 <= rowTo; row += 2) {
+                dotPair(weight, row, prepared, from, y, yOffset + 4L * (row - rowFrom));
+            }
+        }
+        for (; row < rowTo; row++) {
             y.set(Tensor.FLOAT, yOffset + 4L * (row - rowFrom), dot(weight, row, prepared, from));
         }
+    }
+
+    /// Two rows that follow each other: x is loaded once for both.
+    private static void dotPair(FourBitWeight weight, int row, float[] x, int from, MemorySegment y, long yOffset) {
+        MemorySegment packed = weight.packed();
+        BlockAbsmax absmax = weight.absmax();
+        int blockShift = weight.blockShift();
+        int inFeatures = weight.inFeatures();
+        int[] codebook = weight.codebook().bits();
+        IntVector table0 = IntVector.fromArray(I32, codebook, 0);
+        IntVector table1 = IntVector.fromArray(I32, codebook, COUNT % 16);
+        IntVector table2 = IntVector.fromArray(I32, codebook, COUNT == 4 ? 8 : 0);
+        IntVector table3 = IntVector.fromArray(I32, codebook, COUNT == 4 ? 12 : 0);
+        long element = (long) row * inFeatures;
+        long next = element + inFeatures;
+        FloatVector sum = FloatVector.zero(F32);
+        FloatVector nextSum = FloatVector.zero(F32);
+        int column = 0;
+        for (; column + WORD_COLUMNS <= inFeatures; column += WORD_COLUMNS) {
+            int to = from + column;
+            IntVector words = IntVector.fromMemorySegment(I32, packed, (element + column) / 2, ByteOrder.LITTLE_ENDIAN);
+            IntVector nextWords = IntVector.fromMemorySegment(I32, packed, (next + column) / 2, ByteOrder.LITTLE_ENDIAN);
+            FloatVector part = FloatVector.zero(F32);
+            FloatVector nextPart = FloatVector.zero(F32);
+            for (int s = 0; s < 8; s++) {
+                FloatVector values = FloatVector.fromArray(F32, x, to + s * COUNT);
+                part =
+                        Lanes.lookup(words.lanewise(VectorOperators.LSHR, 4 * s), table0, table1, table2, table3)
+                                .fma(values, part);
+                nextPart =
+                        Lanes.lookup(nextWords.lanewise(VectorOperators.LSHR, 4 * s), table0, table1, table2, table3)
+                                .fma(values, nextPart);
+            }
+            sum = part.fma(halves(absmax, element + column, blockShift), sum);
+            nextSum = nextPart.fma(halves(absmax, next + column, blockShift), nextSum);
+        }
+        for (; column < inFeatures; column += PAIR_COLUMNS) {
+            FloatVector high = FloatVector.fromArray(F32, x, from + column);
+            FloatVector low = FloatVector.fromArray(F32, x, from + column + COUNT);
+            IntVector pairs = Lanes.unsignedBytes(packed, (element + column) / 2);
+            IntVector nextPairs = Lanes.unsignedBytes(packed, (next + column) / 2);
+            FloatVector part =
+                    Lanes.lookup(pairs.lanewise(VectorOperators.LSHR, 4), table0, table1, table2, table3).mul(high);
+            FloatVector nextPart =
+                    Lanes.lookup(nextPairs.lanewise(VectorOperators.LSHR, 4), table0, table1, table2, table3).mul(high);
+            part = Lanes.lookup(pairs, table0, table1, table2, table3).fma(low, part);
+            nextPart = Lanes.lookup(nextPairs, table0, table1, table2, table3).fma(low, nextPart);
+            sum = part.fma(FloatVector.broadcast(F32, absmax.at((element + column) >> blockShift)), sum);
+            nextSum = nextPart.fma(FloatVector.broadcast(F32, absmax.at((next + column) >> blockShift)), nextSum);
+        }
+        y.set(Tensor.FLOAT, yOffset, Lanes.sum(sum));
+        y.set(Tensor.FLOAT, yOffset + 4, Lanes.sum(nextSum));
     }
 
     private static float dot(FourBitWeight weight, int row, float[] x, int from) {
         MemorySegment packed = weight.packed();
         BlockAbsmax absmax = weight.absmax();
-        int blockSize = weight.config().blockSize();
+        int blockShift = weight.blockShift();
         int inFeatures = weight.inFeatures();
         int[] codebook = weight.codebook().bits();
         IntVector table0 = IntVector.fromArray(I32, codebook, 0);
@@ -123,32 +181,14 @@ final class FourBitVector implements FourBitKernels {
         int column = 0;
         for (; column + WORD_COLUMNS <= inFeatures; column += WORD_COLUMNS) {
             long at = element + column;
-            int to = from + column;
             IntVector words = IntVector.fromMemorySegment(I32, packed, at / 2, ByteOrder.LITTLE_ENDIAN);
-            FloatVector part =
-                    Lanes.lookup(words, table0, table1, table2, table3).mul(FloatVector.fromArray(F32, x, to));
-            FloatVector other =
-                    Lanes.lookup(words.lanewise(VectorOperators.LSHR, 4), table0, table1, table2, table3)
-                            .mul(FloatVector.fromArray(F32, x, to + COUNT));
-            part =
-                    Lanes.lookup(words.lanewise(VectorOperators.LSHR, 8), table0, table1, table2, table3)
-                            .fma(FloatVector.fromArray(F32, x, to + 2 * COUNT), part);
-            other =
-                    Lanes.lookup(words.lanewise(VectorOperators.LSHR, 12), table0, table1, table2, table3)
-                            .fma(FloatVector.fromArray(F32, x, to + 3 * COUNT), other);
-            part =
-                    Lanes.lookup(words.lanewise(VectorOperators.LSHR, 16), table0, table1, table2, table3)
-                            .fma(FloatVector.fromArray(F32, x, to + 4 * COUNT), part);
-            other =
-                    Lanes.lookup(words.lanewise(VectorOperators.LSHR, 20), table0, table1, table2, table3)
-                            .fma(FloatVector.fromArray(F32, x, to + 5 * COUNT), other);
-            part =
-                    Lanes.lookup(words.lanewise(VectorOperators.LSHR, 24), table0, table1, table2, table3)
-                            .fma(FloatVector.fromArray(F32, x, to + 6 * COUNT), part);
-            other =
-                    Lanes.lookup(words.lanewise(VectorOperators.LSHR, 28), table0, table1, table2, table3)
-                            .fma(FloatVector.fromArray(F32, x, to + 7 * COUNT), other);
-            sum = part.add(other).fma(scales(absmax, at, blockSize), sum);
+            FloatVector part = FloatVector.zero(F32);
+            for (int s = 0; s < 8; s++) {
+                part =
+                        Lanes.lookup(words.lanewise(VectorOperators.LSHR, 4 * s), table0, table1, table2, table3)
+                                .fma(FloatVector.fromArray(F32, x, from + column + s * COUNT), part);
+            }
+            sum = part.fma(quarters(absmax, at, blockShift), sum);
         }
         for (; column < inFeatures; column += PAIR_COLUMNS) {
             long at = element + column;
@@ -160,29 +200,26 @@ final class FourBitVector implements FourBitKernels {
             part =
                     Lanes.lookup(pairs, table0, table1, table2, table3)
                             .fma(FloatVector.fromArray(F32, x, to + COUNT), part);
-            sum = part.fma(FloatVector.broadcast(F32, absmax.at(at / blockSize)), sum);
+            sum = part.fma(FloatVector.broadcast(F32, absmax.at(at >> blockShift)), sum);
         }
         return Lanes.sum(sum);
     }
 
-    /// The absmax of each lane's eight columns, of the word vector at `element`.
-    private static FloatVector scales(BlockAbsmax absmax, long element, int blockSize) {
-        long first = element / blockSize;
-        long last = (element + WORD_COLUMNS - 1) / blockSize;
-        FloatVector low = FloatVector.broadcast(F32, absmax.at(first));
-        if (first == last) {
-            return low;
-        }
-        long middle = (element + WORD_COLUMNS / 2) / blockSize;
-        FloatVector high = FloatVector.broadcast(F32, absmax.at(middle));
-        if (COUNT == 16) {
-            long second = (element + WORD_COLUMNS / 4) / blockSize;
-            if (second != first || last != middle) {
-                low = low.blend(FloatVector.broadcast(F32, absmax.at(second)), SECOND_QUARTERS);
-                high = high.blend(FloatVector.broadcast(F32, absmax.at(last)), SECOND_QUARTERS);
-            }
-        }
-        return low.blend(high, SECOND_HALF);
+    /// The absmax of each lane's eight columns of the word vector at `element`, where blocks begin at halves of it.
+    private static FloatVector halves(BlockAbsmax absmax, long element, int blockShift) {
+        FloatVector first = FloatVector.broadcast(F32, absmax.at(element >> blockShift));
+        FloatVector second = FloatVector.broadcast(F32, absmax.at((element + WORD_COLUMNS / 2) >> blockShift));
+        return first.blend(second, SECOND_HALF);
+    }
+
+    /// The same where blocks begin at quarters of it.
+    private static FloatVector quarters(BlockAbsmax absmax, long element, int blockShift) {
+        int quarter = WORD_COLUMNS / 4;
+        FloatVector first = FloatVector.broadcast(F32, absmax.at(element >> blockShift));
+        FloatVector second = FloatVector.broadcast(F32, absmax.at((element + quarter) >> blockShift));
+        FloatVector third = FloatVector.broadcast(F32, absmax.at((element + 2 * quarter) >> blockShift));
+        FloatVector fourth = FloatVector.broadcast(F32, absmax.at((element + 3 * quarter) >> blockShift));
+        return first.blend(second, SECOND_QUARTERS).blend(third.blend(fourth, SECOND_QUARTERS), SECOND_HALF);
     }
 
     @Override

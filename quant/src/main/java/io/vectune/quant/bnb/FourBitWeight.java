@@ -112,6 +112,11 @@ public final class FourBitWeight implements QuantizedWeight {
         return absmax;
     }
 
+    /// Block sizes are powers of two: element >> blockShift is the block.
+    int blockShift() {
+        return Integer.numberOfTrailingZeros(config.blockSize());
+    }
+
     Codebook codebook() {
         return codebook;
     }
