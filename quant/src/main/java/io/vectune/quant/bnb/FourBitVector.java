@@ -217,8 +217,8 @@ final class FourBitVector implements FourBitKernels {
         int quarter = WORD_COLUMNS / 4;
         FloatVector first = FloatVector.broadcast(F32, absmax.at(element >> blockShift));
         FloatVector second = FloatVector.broadcast(F32, absmax.at((element + quarter) >> blockShift));
-        FloatVector third = FloatVector.broadcast(F32, absmax.at((element + 2 * quarter) >> blockShift));
-        FloatVector fourth = FloatVector.broadcast(F32, absmax.at((element + 3 * quarter) >> blockShift));
+        FloatVector third = FloatVector.broadcast(F32, absmax.at((element + 2L * quarter) >> blockShift));
+        FloatVector fourth = FloatVector.broadcast(F32, absmax.at((element + 3L * quarter) >> blockShift));
         return first.blend(second, SECOND_QUARTERS).blend(third.blend(fourth, SECOND_QUARTERS), SECOND_HALF);
     }
 
