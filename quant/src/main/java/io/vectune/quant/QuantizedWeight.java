@@ -17,4 +17,19 @@ public interface QuantizedWeight extends Weight {
     /// @param layer name of the linear layer, `model.layers.0.self_attn.q_proj`: names start with it and a dot
     /// @param arena for small tensors made on the way; large ones are views of this weight
     SequencedMap<String, Tensor> tensors(String layer, Arena arena);
+
+    /// The structural form of [io.vectune.runtime.weight.ExpandedWeight]: this weight with zero columns behind its own, in
+    /// the same format. Stored blocks stay bit for bit; nothing is decoded or quantized again.
+    ///
+    /// @param inFeatures at least that of this weight
+    /// @param arena holds the result
+    /// @throws io.vectune.runtime.VectuneException if the blocks of this weight straddle rows, so that there is no such
+    ///     form
+    QuantizedWeight widened(int inFeatures, Arena arena);
+
+    /// This weight times a factor, in the same format and with the same codes: the factor goes into scales, absmax or
+    /// SCB. Exact for powers of two; otherwise each of them is rounded once.
+    ///
+    /// @param arena holds what changes
+    QuantizedWeight scaled(float factor, Arena arena);
 }

@@ -260,4 +260,14 @@ public final class FourBitWeight implements QuantizedWeight {
         MemorySegment.copy(values, 0, tensor.segment(), Tensor.FLOAT, 0, values.length);
         return tensor;
     }
+
+    @Override
+    public FourBitWeight widened(int newInFeatures, Arena arena) {
+        return FourBitExpansion.widen(this, newInFeatures, arena);
+    }
+
+    @Override
+    public FourBitWeight scaled(float factor, Arena arena) {
+        return FourBitExpansion.scale(this, factor, arena);
+    }
 }

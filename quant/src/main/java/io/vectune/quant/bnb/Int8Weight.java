@@ -1,6 +1,7 @@
 package io.vectune.quant.bnb;
 
 import io.vectune.quant.QuantizedWeight;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
@@ -156,5 +157,27 @@ public final class Int8Weight implements QuantizedWeight {
         tensors.put(layer + ".SCB", Tensor.of(DType.F32, new long[] {outFeatures}, absmax));
         tensors.put(layer + ".weight_format", Tensor.allocate(arena, DType.U8));
         return tensors;
+    }
+
+    @Override
+    public Int8Weight widened(int newInFeatures, Arena arena) {
+        if (newInFeatures < inFeatures) {
+            throw new VectuneException(
+                    "widening: expected at least " + inFeatures + " input features, found " + newInFeatures);
+        }
+        MemorySegment wide = arena.allocate((long) outFeatures * newInFeatures, Tensor.ALIGNMENT_BYTES);
+        for (int row = 0; row < outFeatures; row++) {
+            MemorySegment.copy(codes, (long) row * inFeatures, wide, (long) row * newInFeatures, inFeatures);
+        }
+        return new Int8Weight(dtype, outFeatures, newInFeatures, wide, absmax);
+    }
+
+    @Override
+    public Int8Weight scaled(float factor, Arena arena) {
+        MemorySegment scaledMaxima = arena.allocate(4L * outFeatures, Tensor.ALIGNMENT_BYTES);
+        for (int row = 0; row < outFeatures; row++) {
+            scaledMaxima.set(Tensor.FLOAT, 4L * row, absmax(row) * factor);
+        }
+        return new Int8Weight(dtype, outFeatures, inFeatures, codes, scaledMaxima);
     }
 }

@@ -254,4 +254,14 @@ public final class HqqWeight implements QuantizedWeight {
                         geometry.axis(),
                         computeDtype().name().toLowerCase(Locale.ROOT));
     }
+
+    @Override
+    public HqqWeight widened(int newInFeatures, Arena arena) {
+        return HqqExpansion.widen(this, newInFeatures, arena);
+    }
+
+    @Override
+    public HqqWeight scaled(float factor, Arena arena) {
+        return HqqExpansion.scale(this, factor, arena);
+    }
 }

@@ -1,0 +1,165 @@
+package io.vectune.quant;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.ThreadTeam;
+import io.vectune.runtime.matmul.MatMul;
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.ExpandedWeight;
+import io.vectune.runtime.weight.Weight;
+import java.lang.foreign.Arena;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class ExpansionTest {
+    private static final int OUT = 128;
+    private static final int IN = 64;
+
+    private final Arena arena = Arena.ofShared();
+    private final ThreadTeam team = ThreadTeam.of(2);
+    private final Compute compute = new Compute(team);
+    private final Random random = new Random(3);
+
+    @AfterEach
+    void close() {
+        compute.close();
+        team.close();
+        arena.close();
+    }
+
+    static List<String> formats() {
+        return List.copyOf(options().keySet());
+    }
+
+    private static Map<String, QuantizeOptions> options() {
+        Map<String, QuantizeOptions> options = new LinkedHashMap<>();
+        options.put("nf4", QuantizeOptions.of("nf4"));
+        options.put("nf4 nested", QuantizeOptions.of("nf4").withDoubleQuant(true));
+        options.put("fp4", QuantizeOptions.of("fp4"));
+        options.put("fp4 nested", QuantizeOptions.of("fp4").withDoubleQuant(true));
+        options.put("int8", QuantizeOptions.of("int8"));
+        options.put("hqq axis 1", QuantizeOptions.of("hqq"));
+        options.put("hqq axis 0", QuantizeOptions.of("hqq").withAxis(0));
+        options.put("hqq 3-bit", QuantizeOptions.of("hqq").withBits("3"));
+        options.put("hqq 2-bit axis 0", QuantizeOptions.of("hqq").withBits("2").withAxis(0));
+        options.put("hqq 8-bit metadata", QuantizeOptions.of("hqq").withMetaBits("8"));
+        return options;
+    }
+
+    private QuantizedWeight quantize(String format) {
+        Tensor dense = Tensor.allocate(arena, DType.F32, OUT, IN);
+        for (int i = 0; i < OUT * IN; i++) {
+            dense.setFloat(i, (float) random.nextGaussian() * 0.1f);
+        }
+        QuantizeOptions chosen = options().get(format);
+        if (chosen == null) {
+            throw new IllegalArgumentException(format);
+        }
+        return Quantizers.of(chosen).quantize(compute, "layer", dense, arena);
+    }
+
+    private static float[] decode(Weight weight) {
+        float[] values = new float[weight.outFeatures() * weight.inFeatures()];
+        weight.decode(0, weight.outFeatures(), 0, weight.inFeatures(), values, 0, weight.inFeatures());
+        return values;
+    }
+
+    private Matrix matrix(int rows, int columns) {
+        Matrix matrix = Matrix.allocate(arena, rows, columns);
+        for (int row = 0; row < rows; row++) {
+            for (int column = 0; column < columns; column++) {
+                matrix.set(row, column, (float) random.nextGaussian());
+            }
+        }
+        return matrix;
+    }
+
+    @ParameterizedTest
+    @MethodSource("formats")
+    void structuralAndVirtualFormHoldTheOldBitsAndZeros(String format) {
+        QuantizedWeight weight = quantize(format);
+        float[] old = decode(weight);
+        for (int width : new int[] {2 * IN, 3 * IN}) {
+            float[] structural = decode(weight.widened(width, arena));
+            Weight virtual = ExpandedWeight.of(weight, width);
+            assertThat(decode(virtual)).hasSameSizeAs(structural);
+            float[] view = decode(virtual);
+            for (int row = 0; row < OUT; row++) {
+                for (int column = 0; column < width; column++) {
+                    float expected = column < IN ? old[row * IN + column] : 0;
+                    assertThat(structural[row * width + column]).isEqualTo(expected);
+                    assertThat(view[row * width + column]).isEqualTo(expected);
+                }
+            }
+            assertThat(virtual.storageBytes()).isEqualTo(weight.storageBytes());
+            assertThat(((ExpandedWeight) virtual).base()).isSameAs(weight);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("formats")
+    void productsOfBothFormsAreEqual(String format) {
+        QuantizedWeight weight = quantize(format);
+        Weight structural = weight.widened(2 * IN, arena);
+        Weight virtual = ExpandedWeight.of(weight, 2 * IN);
+        Matrix x = matrix(70, 2 * IN);
+        Matrix gradOutput = matrix(70, OUT);
+        Matrix[][] results = new Matrix[2][];
+        for (int form = 0; form < 2; form++) {
+            Weight chosen = form == 0 ? structural : virtual;
+            Matrix y = Matrix.allocate(arena, 70, OUT);
+            Matrix gradInput = Matrix.allocate(arena, 70, 2 * IN);
+            gradInput.fill(Float.NaN);
+            MatMul.multiply(compute, chosen, x, y, false);
+            MatMul.multiplyTransposed(compute, chosen, gradOutput, gradInput, false);
+            results[form] = new Matrix[] {y, gradInput};
+        }
+        for (int i = 0; i < 2; i++) {
+            assertThat(results[1][i].toArray()).isEqualTo(results[0][i].toArray());
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("formats")
+    void powersOfTwoFoldInExactly(String format) {
+        QuantizedWeight weight = quantize(format);
+        float[] old = decode(weight);
+        float[] scaled = decode(weight.scaled(0.25f, arena));
+        for (int i = 0; i < old.length; i++) {
+            assertThat(scaled[i]).isEqualTo(0.25f * old[i]);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("formats")
+    void widenedTensorsAreReadBack(String format) {
+        QuantizedWeight wide = quantize(format).widened(2 * IN, arena);
+        assertThat(wide.tensors("layer", arena)).isNotEmpty();
+        assertThat(wide.storageBytes()).isGreaterThan(0);
+        assertThat(wide.description()).isNotEmpty();
+    }
+
+    @Test
+    void refusesBlocksThatStraddleRowsAndNarrowerWidths() {
+        assertThatThrownBy(() -> quantize("nf4").widened(IN + 32, arena))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContaining("block size 64");
+        assertThatThrownBy(() -> quantize("hqq axis 1").widened(IN + 32, arena))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContaining("groups of 64");
+        assertThatThrownBy(() -> quantize("int8").widened(IN - 1, arena)).isInstanceOf(VectuneException.class);
+        assertThatThrownBy(() -> ExpandedWeight.of(quantize("int8"), IN - 1))
+                .isInstanceOf(IllegalArgumentException.class);
+    }
+}
