@@ -44,6 +44,8 @@ CASES = {
     "lora-nf4": (lambda: lora(), "nf4", (64, 32), True, 0.2),
     "lora-hqq": (lambda: lora(), "hqq", (64, 32), True, 0.2),
     "lora-rslora-bias": (lambda: lora(use_rslora=True, lora_bias=True), "f32", (24, 40), True, 0.2),
+    "lora-bias-only": (lambda: lora(bias="lora_only"), "f32", (24, 40), True, 0.2),
+    "hra-bias-only": (lambda: peft.HRAConfig(r=4, bias="hra_only", **TARGET), "f32", (24, 40), True, 0.2),
     "lora-gaussian": (lambda: lora(init_lora_weights="gaussian"), "f32", (24, 40), False, 0.2),
     "lora-orthogonal": (lambda: lora(init_lora_weights="orthogonal"), "f32", (24, 40), False, 0.2),
     "lora-random": (lambda: lora(init_lora_weights=False), "f32", (24, 40), False, 0.2),

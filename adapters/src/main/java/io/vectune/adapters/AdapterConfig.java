@@ -5,6 +5,7 @@ import io.vectune.runtime.VectuneException;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -13,9 +14,21 @@ import org.jspecify.annotations.Nullable;
 ///
 /// @param recipe the kind and its options
 /// @param targeting which layers
+/// @param biases which biases of the base are trained too
 /// @param description fields that say something about the adapter and change nothing: `task_type`,
 ///   `base_model_name_or_path`
-public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Map<String, Object> description) {
+public record AdapterConfig(
+        AdapterRecipe recipe, Targeting targeting, Biases biases, Map<String, Object> description) {
+    /// Which biases of the base are trained too.
+    public enum Biases {
+        /// None.
+        NONE,
+        /// Those of adapted layers.
+        ADAPTED,
+        /// Those of all linear layers.
+        ALL
+    }
+
     private static final List<String> DESCRIPTIVE =
             List.of("task_type", "base_model_name_or_path", "revision", "auto_mapping", "peft_version");
 
@@ -37,11 +50,25 @@ public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Map<Strin
             }
         }
         fields.ignore("inference_mode", "runtime_config");
-        if ("none".equals(fields.text("bias", "none"))) {
-            fields.refuseUnread(recipe.kind());
-            return new AdapterConfig(recipe, targeting, description);
+        Biases biases = biases(fields, recipe.peftType());
+        fields.refuseUnread(recipe.kind());
+        return new AdapterConfig(recipe, targeting, biases, description);
+    }
+
+    // PEFT calls the middle choice after the type: lora_only, hra_only.
+    private static Biases biases(ConfigFields fields, String peftType) {
+        String text = fields.text("bias", "none");
+        String only = peftType.toLowerCase(Locale.ROOT) + "_only";
+        if (text.equals("none")) {
+            return Biases.NONE;
         }
-        throw fields.wrong("bias", "none", fields.raw("bias"));
+        if (text.equals("all")) {
+            return Biases.ALL;
+        }
+        if (text.equals(only)) {
+            return Biases.ADAPTED;
+        }
+        throw fields.wrong("bias", "none, all or " + only, text);
     }
 
     /// A configuration by the kind's name and the options of PEFT: what a command line gives.
@@ -52,6 +79,7 @@ public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Map<Strin
         Map<String, Object> fields = new LinkedHashMap<>(options);
         known.presets().forEach(fields::putIfAbsent);
         fields.put("peft_type", known.peftType());
+        fields.putIfAbsent("task_type", "CAUSAL_LM");
         return read(new ConfigFields(kind, fields));
     }
 
@@ -60,8 +88,14 @@ public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Map<Strin
         Map<String, @Nullable Object> fields = new TreeMap<>(description);
         fields.put("peft_type", recipe.peftType());
         fields.put("inference_mode", true);
-        fields.put("bias", "none");
-        fields.putIfAbsent("task_type", "CAUSAL_LM");
+        fields.put(
+                "bias",
+                switch (biases) {
+                    case NONE -> "none";
+                    case ALL -> "all";
+                    case ADAPTED -> recipe.peftType().toLowerCase(Locale.ROOT) + "_only";
+                });
+        fields.putIfAbsent("task_type", null);
         fields.putIfAbsent("base_model_name_or_path", null);
         fields.putAll(recipe.fields());
         fields.putAll(targeting.fields());

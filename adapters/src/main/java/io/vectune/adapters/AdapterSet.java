@@ -1,5 +1,7 @@
 package io.vectune.adapters;
 
+import io.vectune.adapters.kind.BiasTuned;
+import io.vectune.adapters.kind.FullWeight;
 import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
@@ -40,9 +42,24 @@ public final class AdapterSet implements AutoCloseable {
         return build(
                 config,
                 config.targeting().select(sites, true),
+                sites,
                 site -> StoredShapes.NONE,
-                (adapter, site) -> config.recipe().initialize(adapter, site, initialization),
+                (adapter, site) -> initialize(config, adapter, site, initialization),
                 initialization.compute());
+    }
+
+    private static void initialize(
+            AdapterConfig config, Adapter adapter, LayerSite site, Initialization initialization) {
+        switch (adapter) {
+            case FullWeight full -> {}
+            case BiasTuned tuned -> {
+                Adapter inner = tuned.inner();
+                if (inner != null) {
+                    config.recipe().initialize(inner, site, initialization);
+                }
+            }
+            default -> config.recipe().initialize(adapter, site, initialization);
+        }
     }
 
     /// A set of given adapters, without a configuration of its own.
@@ -62,12 +79,15 @@ public final class AdapterSet implements AutoCloseable {
         void fill(Adapter adapter, LayerSite site);
     }
 
-    /// Adapters for these layers, filled by `filler` and then refreshed.
+    /// Adapters for these layers, filled by `filler` and then refreshed; and, where the configuration asks for them,
+    /// whole layers (modules_to_save) and biases of others.
     ///
+    /// @param all the host's linear layers
     /// @param shapes what a file holds for a layer
     public static AdapterSet build(
             AdapterConfig config,
             List<LayerSite> targets,
+            List<LayerSite> all,
             Function<LayerSite, StoredShapes> shapes,
             Filler filler,
             Compute compute) {
@@ -76,17 +96,56 @@ public final class AdapterSet implements AutoCloseable {
             AdapterRecipe recipe = config.recipe().forLayers(targets, set.arena);
             for (LayerSite site : targets) {
                 Adapter adapter = recipe.create(site, set.arena, shapes.apply(site));
+                if (config.biases() != AdapterConfig.Biases.NONE && site.bias() != null) {
+                    adapter = new BiasTuned(site, adapter, set.arena);
+                }
                 filler.fill(adapter, site);
                 checkFinite(adapter, site);
                 adapter.refresh(compute, site.weight());
                 set.adapters.put(site.name(), adapter);
                 set.sites.put(site.name(), site);
             }
+            for (LayerSite site : all) {
+                Adapter adapter = set.beside(config, site);
+                if (adapter != null) {
+                    filler.fill(adapter, site);
+                    set.adapters.put(site.name(), adapter);
+                    set.sites.put(site.name(), site);
+                }
+            }
+            set.checkSaved(config);
             return set;
         } catch (RuntimeException e) {
             set.close();
             throw e;
         }
+    }
+
+    // What a layer without the configured kind gets.
+    private @Nullable Adapter beside(AdapterConfig config, LayerSite site) {
+        if (config.targeting().isSaved(site.name())) {
+            return new FullWeight(site, arena);
+        }
+        boolean tuned = config.biases() == AdapterConfig.Biases.ALL && site.bias() != null;
+        return tuned && !adapters.containsKey(site.name()) ? new BiasTuned(site, null, arena) : null;
+    }
+
+    private void checkSaved(AdapterConfig config) {
+        for (String name : config.targeting().modulesToSave()) {
+            boolean found = adapters.values().stream().anyMatch(FullWeight.class::isInstance);
+            if (!found || adapters.keySet().stream().noneMatch(module -> isPart(module, name))) {
+                throw new VectuneException(
+                        "modules_to_save: "
+                                + name
+                                + ": expected a linear layer of the model, found none"
+                                + NearMatches.hint(name, sites.keySet())
+                                + "; embeddings and norms cannot be trained whole");
+            }
+        }
+    }
+
+    private static boolean isPart(String module, String name) {
+        return ("." + module + ".").contains("." + name + ".");
     }
 
     private static void checkFinite(Adapter adapter, LayerSite site) {

@@ -163,6 +163,7 @@ public final class LoraExport {
         return AdapterSet.build(
                 config,
                 targets,
+                targets,
                 site -> StoredShapes.NONE,
                 (adapter, site) -> {
                     Factors pair = factors.get(site.name());

@@ -8,6 +8,7 @@ import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.kind.BiasTuned;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
@@ -93,6 +94,7 @@ public final class PeftDirectory {
                 AdapterSet.build(
                         config,
                         targets,
+                        sites,
                         site -> key -> source.find(prefix + site.name() + "." + key).map(Tensor::shape).orElse(null),
                         (adapter, site) -> {
                             for (AdapterParameter parameter : adapter.parameters()) {
@@ -109,7 +111,12 @@ public final class PeftDirectory {
                                     missing.add(name);
                                 }
                             }
-                            config.recipe().complete(adapter, site, new Initialization(compute, 0));
+                            if (targets.contains(site)) {
+                                Adapter inner = adapter instanceof BiasTuned tuned ? tuned.inner() : adapter;
+                                if (inner != null) {
+                                    config.recipe().complete(inner, site, new Initialization(compute, 0));
+                                }
+                            }
                         },
                         compute);
         List<String> unexpected = new ArrayList<>(source.names());

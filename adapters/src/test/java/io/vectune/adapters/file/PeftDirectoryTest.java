@@ -1,0 +1,257 @@
+package io.vectune.adapters.file;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterCall;
+import io.vectune.adapters.AdapterConfig;
+import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.CallOptions;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.kind.FullWeight;
+import io.vectune.adapters.random.SplitMix;
+import io.vectune.adapters.training.ParameterGroups;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.ThreadTeam;
+import io.vectune.runtime.safetensors.SafetensorsFile;
+import io.vectune.runtime.safetensors.SafetensorsWriter;
+import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DenseWeight;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class PeftDirectoryTest {
+    private final Arena arena = Arena.ofShared();
+    private final ThreadTeam team = ThreadTeam.of(2);
+    private final Compute compute = new Compute(team);
+    private final List<LayerSite> sites = new ArrayList<>();
+
+    @TempDir Path directory;
+
+    PeftDirectoryTest() {
+        for (String name : List.of("layers.0.q_proj", "layers.0.v_proj", "lm_head")) {
+            Tensor weight = Tensor.allocate(arena, DType.F32, 12, 8);
+            new SplitMix(name.hashCode()).fillNormal(weight.asMatrix(), 0, 1);
+            Matrix bias = Matrix.allocate(arena, 1, 12);
+            sites.add(new LayerSite(name, new DenseWeight(weight), bias, name.equals("lm_head")));
+        }
+    }
+
+    @AfterEach
+    void close() {
+        compute.close();
+        team.close();
+        arena.close();
+    }
+
+    private Path written(Map<String, ?> options) {
+        Path target = directory.resolve("adapter");
+        try (AdapterSet set = AdapterSet.create(AdapterConfig.of("lora", options), sites, compute, 1)) {
+            PeftDirectory.write(set, target, false);
+        }
+        return target;
+    }
+
+    private void change(Path adapter, Map<String, Tensor> replaced, String... dropped) {
+        Path file = adapter.resolve(PeftDirectory.WEIGHTS);
+        Map<String, Tensor> tensors = new LinkedHashMap<>();
+        SafetensorsFile old = SafetensorsFile.open(file, arena);
+        old.names().forEach(name -> tensors.put(name, old.tensor(name)));
+        tensors.putAll(replaced);
+        tensors.keySet().removeAll(List.of(dropped));
+        SafetensorsWriter.write(file, tensors, Map.of());
+    }
+
+    private void assertRefused(Path adapter, String... parts) {
+        assertThatThrownBy(() -> PeftDirectory.read(adapter, sites, compute).close())
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContainingAll(parts);
+    }
+
+    @Test
+    void namesMissingAndUnexpectedTensors() {
+        Path adapter = written(Map.of("r", 2));
+        String key = "base_model.model.layers.0.q_proj.lora_A.weight";
+        change(adapter, Map.of("base_model.model.layers.9.q_proj.lora_A.weight", Tensor.allocate(arena, DType.F32, 2, 8)), key);
+        assertRefused(adapter, "1 missing (" + key, "1 unexpected (base_model.model.layers.9.q_proj", "near matches");
+    }
+
+    @Test
+    void namesWrongShapesAndTypes() {
+        Path adapter = written(Map.of("r", 2));
+        String key = "base_model.model.layers.0.q_proj.lora_B.weight";
+        change(adapter, Map.of(key, Tensor.allocate(arena, DType.F32, 12, 3)));
+        assertRefused(adapter, "lora_B.weight of layers.0.q_proj", "expected the shape [12, 2]", "[12, 3]", "another base");
+        change(adapter, Map.of(key, Tensor.allocate(arena, DType.I32, 12, 2)));
+        assertRefused(adapter, "expected a float type, found I32");
+    }
+
+    @Test
+    void namesNonFiniteParameters() {
+        Path adapter = written(Map.of("r", 2));
+        Tensor broken = Tensor.allocate(arena, DType.F32, 12, 2);
+        broken.setFloat(7, Float.NaN);
+        change(adapter, Map.of("base_model.model.layers.0.q_proj.lora_B.weight", broken));
+        assertRefused(adapter, "layers.0.q_proj: loraB: expected finite values, found NaN at [3, 1]");
+    }
+
+    @Test
+    void refusesConfigurationsThatItCannotFollow() throws IOException {
+        Path adapter = written(Map.of("r", 2));
+        Path config = adapter.resolve(PeftDirectory.CONFIG);
+        String text = Files.readString(config);
+        Files.writeString(config, text.replaceFirst("\\{", "{\n  \"alora_invocation_tokens\": [1, 2],"));
+        assertRefused(adapter, "adapter_config.json", "alora_invocation_tokens = [1, 2] is not supported");
+        Files.writeString(config, text.replace("\"LORA\"", "\"POLY\""));
+        assertRefused(adapter, "peft_type: expected one of", "found POLY");
+        Files.delete(config);
+        assertRefused(adapter, "expected a PEFT adapter with adapter_config.json");
+    }
+
+    @Test
+    void doesNotWriteOverAnythingUnforced() {
+        Path adapter = written(Map.of("r", 2));
+        assertThatThrownBy(() -> written(Map.of("r", 3))).isInstanceOf(VectuneException.class);
+        try (AdapterSet set = PeftDirectory.read(adapter, sites, compute)) {
+            assertThat(set.adapters()).hasSize(2);
+            PeftDirectory.write(set, adapter, true);
+        }
+    }
+
+    @Test
+    void modulesToSaveAndBiasesComeBack() {
+        Path target = directory.resolve("whole");
+        Map<String, Object> options = Map.of("r", 2, "modules_to_save", List.of("lm_head"), "bias", "all", "target_modules", List.of("q_proj"));
+        try (AdapterSet set = AdapterSet.create(AdapterConfig.of("lora", options), sites, compute, 1)) {
+            assertThat(set.adapter("lm_head")).isInstanceOf(FullWeight.class);
+            assertThat(set.adapters()).hasSize(3);
+            for (AdapterSet.Entry entry : set.parameters()) {
+                new SplitMix(entry.name().hashCode()).fillNormal(entry.parameter().values(), 0, 1);
+            }
+            PeftDirectory.write(set, target, false);
+            SafetensorsFile file = SafetensorsFile.open(target.resolve(PeftDirectory.WEIGHTS), arena);
+            assertThat(file.names())
+                    .containsExactlyInAnyOrder(
+                            "base_model.model.layers.0.q_proj.lora_A.weight",
+                            "base_model.model.layers.0.q_proj.lora_B.weight",
+                            "base_model.model.layers.0.q_proj.base_layer.bias",
+                            "base_model.model.layers.0.v_proj.bias",
+                            "base_model.model.lm_head.weight",
+                            "base_model.model.lm_head.bias");
+            try (AdapterSet back = PeftDirectory.read(target, sites, compute)) {
+                for (int index = 0; index < set.parameters().size(); index++) {
+                    AdapterParameter parameter = back.parameters().get(index).parameter();
+                    assertThat(parameter.values().toArray())
+                            .containsExactly(set.parameters().get(index).parameter().values().toArray());
+                }
+                checkWholeLayer(Objects.requireNonNull(back.adapter("lm_head")));
+            }
+        }
+        assertThatThrownBy(() -> AdapterSet.create(
+                                AdapterConfig.of("lora", Map.of("modules_to_save", List.of("embed_tokens"))), sites, compute, 1)
+                        .close())
+                .hasMessageContaining("modules_to_save: embed_tokens");
+    }
+
+    private void checkWholeLayer(Adapter adapter) {
+        Matrix x = Matrix.allocate(arena, 3, 8);
+        new SplitMix(1).fillNormal(x, 0, 1);
+        Matrix y = Matrix.allocate(arena, 3, 12);
+        LayerSite site = sites.getLast();
+        AdapterCall call = new AdapterCall(compute, site.weight(), site.bias(), x, null, CallOptions.INFERENCE);
+        adapter.forward(call, y);
+        Matrix weight = adapter.parameters().getFirst().values();
+        double expected = adapter.parameters().getLast().values().get(0, 4);
+        for (int i = 0; i < 8; i++) {
+            expected += (double) x.get(2, i) * weight.get(4, i);
+        }
+        assertThat((double) y.get(2, 4)).isCloseTo(expected, within(1e-5));
+        List<Matrix> gradients = List.of(Matrix.allocate(arena, 12, 8), Matrix.allocate(arena, 1, 12));
+        adapter.backward(call, y, Matrix.allocate(arena, 3, 8), gradients);
+        double gradient = 0;
+        for (int t = 0; t < 3; t++) {
+            gradient += (double) y.get(t, 4) * x.get(t, 5);
+        }
+        assertThat((double) gradients.getFirst().get(4, 5))
+                .isCloseTo(gradient, within(1e-4));
+    }
+
+    @Test
+    void twoThreadsWithTwoAdaptersGetTheSameBitsAsAlone() throws Exception {
+        try (AdapterSet lora = AdapterSet.create(AdapterConfig.of("lora", Map.of("r", 2, "init_lora_weights", false)), sites, compute, 1);
+                AdapterSet dora = AdapterSet.create(AdapterConfig.of("dora", Map.of("r", 2, "init_lora_weights", false)), sites, compute, 2);
+                ExecutorService threads = Executors.newFixedThreadPool(2)) {
+            List<AdapterSet> sets = List.of(lora, dora);
+            List<float[]> alone = new ArrayList<>();
+            for (AdapterSet set : sets) {
+                alone.add(output(set, compute));
+            }
+            for (int round = 0; round < 20; round++) {
+                List<Future<float[]>> both = new ArrayList<>();
+                for (AdapterSet set : sets) {
+                    both.add(
+                            threads.submit(
+                                    () -> {
+                                        try (Compute own = new Compute(team)) {
+                                            return output(set, own);
+                                        }
+                                    }));
+                }
+                for (int index = 0; index < 2; index++) {
+                    assertThat(both.get(index).get()).containsExactly(alone.get(index));
+                }
+            }
+        }
+    }
+
+    private float[] output(AdapterSet set, Compute session) {
+        try (Arena own = Arena.ofShared()) {
+            Matrix x = Matrix.allocate(own, 5, 8);
+            new SplitMix(4).fillNormal(x, 0, 1);
+            Matrix y = Matrix.allocate(own, 5, 12);
+            LayerSite site = sites.getFirst();
+            Objects.requireNonNull(set.adapter(site.name()))
+                    .forward(
+                            new AdapterCall(session, site.weight(), site.bias(), x, null, CallOptions.INFERENCE), y);
+            return y.toArray();
+        }
+    }
+
+    @Test
+    void groupsAndTablesFollowTheRoles() {
+        try (AdapterSet set = AdapterSet.create(AdapterConfig.of("dora", Map.of("r", 2)), sites, compute, 1)) {
+            assertThat(ParameterGroups.table(set))
+                    .contains(
+                            new ParameterGroups.Line("q_proj.loraA", 1, 16),
+                            new ParameterGroups.Line("v_proj.magnitude", 1, 12));
+            assertThat(set.trainableElements()).isEqualTo(2 * (16 + 24 + 12));
+            ParameterGroups groups = new ParameterGroups(16, true);
+            for (AdapterSet.Entry entry : set.parameters()) {
+                AdapterParameter.Role role = entry.parameter().role();
+                boolean isB = entry.parameter().name().equals("loraB");
+                assertThat(groups.learningRateFactor(role)).isEqualTo(isB ? 16 : 1);
+                boolean decays = !entry.parameter().name().equals("magnitude");
+                assertThat(groups.weightDecayFactor(role)).isEqualTo(decays ? 1 : 0);
+            }
+        }
+    }
+}
