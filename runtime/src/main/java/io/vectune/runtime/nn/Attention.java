@@ -109,6 +109,10 @@ public final class Attention {
         }
         Shapes.require("keys", keys, keys.rows(), shape.keyValueColumns());
         Shapes.requireSame("values", values, keys);
+        if (q.rows() == 1) {
+            step(compute, shape, q, keys, values, known, out);
+            return;
+        }
         int tiles = (q.rows() + ROWS - 1) / ROWS;
         int heads = shape.keyValueHeads();
         compute.team()
@@ -135,6 +139,31 @@ public final class Attention {
                                         unit % heads,
                                         rowFrom,
                                         rowTo);
+                            }
+                        });
+    }
+
+    /// One new token: each unit is a group of heads, which read their keys and values together, or one head where there
+    /// are too few groups to share the work evenly. A head's result is the same either way.
+    private static void step(
+            Compute compute,
+            AttentionShape shape,
+            Matrix q,
+            Matrix keys,
+            Matrix values,
+            int known,
+            Matrix out) {
+        int threads = compute.team().size();
+        int heads = threads == 1 || shape.keyValueHeads() >= 4 * threads ? shape.group() : 1;
+        compute.team()
+                .run(
+                        shape.heads() / heads,
+                        1,
+                        (from, to, worker) -> {
+                            for (int unit = from; unit < to; unit++) {
+                                KERNEL.attend(
+                                        compute, worker, shape, q, keys, values, known, out, unit * heads,
+                                        (unit + 1) * heads);
                             }
                         });
     }

@@ -31,6 +31,21 @@ interface AttentionKernel {
             int rowFrom,
             int rowTo);
 
+    /// One row of q over the first `count` keys: the heads `[headFrom, headTo)` of out, which share a key and value head.
+    ///
+    /// @param q (1, heads * headDim)
+    void attend(
+            Compute compute,
+            int worker,
+            AttentionShape shape,
+            Matrix q,
+            Matrix k,
+            Matrix v,
+            int count,
+            Matrix out,
+            int headFrom,
+            int headTo);
+
     /// Rows `[rowFrom, rowTo)` of products (tokens, heads): the inner product of a and b over each head.
     ///
     /// @param lanes scratch of at least 16 elements

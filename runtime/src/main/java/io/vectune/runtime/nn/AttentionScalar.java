@@ -27,42 +27,75 @@ final class AttentionScalar implements AttentionKernel {
             int keyValueHead,
             int rowFrom,
             int rowTo) {
-        int dim = shape.headDim();
-        float[] scores = compute.scratch(worker, 0, keyCount);
-        float[] sum = compute.scratch(worker, 1, dim);
         int firstHead = keyValueHead * shape.group();
         for (int head = firstHead; head < firstHead + shape.group(); head++) {
             for (int row = rowFrom; row < rowTo; row++) {
                 int visible = Math.min(keyCount, keysBefore + row + 1);
-                long qAt = q.rowOffset(queryRow + row) + 4L * head * dim;
-                float max = Float.NEGATIVE_INFINITY;
-                for (int j = 0; j < visible; j++) {
-                    long kAt = k.rowOffset(keyRow + j) + 4L * keyValueHead * dim;
-                    scores[j] = dot(q.segment(), qAt, k.segment(), kAt, dim) * shape.scale();
-                    max = Math.max(max, scores[j]);
-                }
-                float total = 0;
-                Arrays.fill(sum, 0, dim, 0);
-                for (int j = 0; j < visible; j++) {
-                    float p = Exp.exp(scores[j] - max);
-                    total += p;
-                    long vAt = v.rowOffset(keyRow + j) + 4L * keyValueHead * dim;
-                    for (int i = 0; i < dim; i++) {
-                        sum[i] = Math.fma(p, v.segment().get(FLOAT, vAt + 4L * i), sum[i]);
-                    }
-                }
-                float inverse = 1 / total;
-                long outAt = out.rowOffset(queryRow + row) + 4L * head * dim;
-                for (int i = 0; i < dim; i++) {
-                    out.segment().set(FLOAT, outAt + 4L * i, sum[i] * inverse);
-                }
+                float log = attendRow(compute, worker, shape, q, queryRow + row, k, v, keyRow, visible, out, head);
                 if (logSumExp != null) {
-                    logSumExp
-                            .segment()
-                            .set(FLOAT, logSumExp.rowOffset(queryRow + row) + 4L * head, max + (float) Math.log(total));
+                    logSumExp.segment().set(FLOAT, logSumExp.rowOffset(queryRow + row) + 4L * head, log);
                 }
             }
         }
+    }
+
+    @Override
+    public void attend(
+            Compute compute,
+            int worker,
+            AttentionShape shape,
+            Matrix q,
+            Matrix k,
+            Matrix v,
+            int count,
+            Matrix out,
+            int headFrom,
+            int headTo) {
+        for (int head = headFrom; head < headTo; head++) {
+            attendRow(compute, worker, shape, q, 0, k, v, 0, count, out, head);
+        }
+    }
+
+    /// One row and head over the keys `[keyRow, keyRow + count)`; returns the logarithm of its sum of exponentials.
+    private static float attendRow(
+            Compute compute,
+            int worker,
+            AttentionShape shape,
+            Matrix q,
+            int row,
+            Matrix k,
+            Matrix v,
+            int keyRow,
+            int count,
+            Matrix out,
+            int head) {
+        int dim = shape.headDim();
+        float[] scores = compute.scratch(worker, 0, count);
+        float[] sum = compute.scratch(worker, 1, dim);
+        long keyColumn = 4L * (head / shape.group()) * dim;
+        long qAt = q.rowOffset(row) + 4L * head * dim;
+        float max = Float.NEGATIVE_INFINITY;
+        for (int j = 0; j < count; j++) {
+            long kAt = k.rowOffset(keyRow + j) + keyColumn;
+            scores[j] = dot(q.segment(), qAt, k.segment(), kAt, dim) * shape.scale();
+            max = Math.max(max, scores[j]);
+        }
+        float total = 0;
+        Arrays.fill(sum, 0, dim, 0);
+        for (int j = 0; j < count; j++) {
+            float p = Exp.exp(scores[j] - max);
+            total += p;
+            long vAt = v.rowOffset(keyRow + j) + keyColumn;
+            for (int i = 0; i < dim; i++) {
+                sum[i] = Math.fma(p, v.segment().get(FLOAT, vAt + 4L * i), sum[i]);
+            }
+        }
+        float inverse = 1 / total;
+        long outAt = out.rowOffset(row) + 4L * head * dim;
+        for (int i = 0; i < dim; i++) {
+            out.segment().set(FLOAT, outAt + 4L * i, sum[i] * inverse);
+        }
+        return max + (float) Math.log(total);
     }
 
     @Override

@@ -16,9 +16,6 @@ import org.jspecify.annotations.Nullable;
 
 /// [Attention] in tiles of [TileProduct#TILE] keys by as many rows, held in scratch; forward with online softmax.
 final class AttentionVector implements AttentionKernel {
-    /// Keys before row 0 when there is no diagonal: every row sees all keys.
-    private static final int NO_DIAGONAL = Integer.MAX_VALUE / 2;
-
     @Override
     public void forward(
             Compute compute,
@@ -37,81 +34,12 @@ final class AttentionVector implements AttentionKernel {
             int rowFrom,
             int rowTo) {
         int dim = shape.headDim();
-        int group = shape.group();
-        int column = keyValueHead * group * dim;
+        int heads = shape.group();
+        int rows = rowTo - rowFrom;
+        int firstHead = keyValueHead * heads;
+        int keyColumn = keyValueHead * dim;
         int visible = Math.min(keyCount, keysBefore + rowTo);
-        if (rowTo - rowFrom == 1 && group <= TILE && logSumExp == null) {
-            // One new token: the heads of the group, which see the same keys, are the rows of one tile.
-            forwardTile(
-                    compute,
-                    worker,
-                    1,
-                    true,
-                    dim,
-                    shape.scale(),
-                    q,
-                    queryRow + rowFrom,
-                    column,
-                    k,
-                    v,
-                    keyRow,
-                    keyValueHead * dim,
-                    visible,
-                    NO_DIAGONAL,
-                    out,
-                    null,
-                    0,
-                    group);
-        } else {
-            forwardTile(
-                    compute,
-                    worker,
-                    group,
-                    false,
-                    dim,
-                    shape.scale(),
-                    q,
-                    queryRow + rowFrom,
-                    column,
-                    k,
-                    v,
-                    keyRow,
-                    keyValueHead * dim,
-                    visible,
-                    keysBefore + rowFrom,
-                    out,
-                    logSumExp,
-                    keyValueHead * group,
-                    rowTo - rowFrom);
-        }
-    }
-
-    /// Attention of one tile of rows for each of `heads` heads.
-    ///
-    /// @param stacked whether row i of the tile is head i of one row of q and out, instead of row i of a head
-    /// @param keysBefore keys before the one of the tile's first row
-    private static void forwardTile(
-            Compute compute,
-            int worker,
-            int heads,
-            boolean stacked,
-            int dim,
-            float scale,
-            Matrix q,
-            int queryRow,
-            int queryColumn,
-            Matrix k,
-            Matrix v,
-            int keyRow,
-            int keyColumn,
-            int keyCount,
-            int keysBefore,
-            Matrix out,
-            @Nullable Matrix logSumExp,
-            int firstHead,
-            int rows) {
-        int rowStep = stacked ? 0 : 1;
-        int columnStep = stacked ? dim : 0;
+        int firstRow = queryRow + rowFrom;
         int width = AttentionTiles.width(dim);
         float[] queries = compute.scratch(worker, 0, heads * dim * TILE);
         float[] keys = compute.scratch(worker, 1, TILE * width);
@@ -122,18 +50,15 @@ final class AttentionVector implements AttentionKernel {
         int totals = heads * TILE;
         int factors = 2 * heads * TILE;
         for (int head = 0; head < heads; head++) {
-            for (int row = 0; row < rows; row++) {
-                int column = queryColumn + head * dim + row * columnStep;
-                AttentionTiles.pack(q, queryRow + row * rowStep, column, 1, dim, keys, row * width, width);
-            }
-            AttentionTiles.scale(keys, 0, rows * width, scale);
+            AttentionTiles.pack(q, firstRow, (firstHead + head) * dim, rows, dim, keys, 0, width);
+            AttentionTiles.scale(keys, 0, rows * width, shape.scale());
             AttentionTiles.transpose(keys, 0, width, rows, dim, queries, head * dim * TILE);
         }
         Arrays.fill(statistics, 0, totals, Float.NEGATIVE_INFINITY);
         Arrays.fill(statistics, totals, factors, 0);
-        for (int keyFrom = 0; keyFrom < keyCount; keyFrom += TILE) {
-            int count = Math.min(TILE, keyCount - keyFrom);
-            int diagonal = keysBefore - keyFrom;
+        for (int keyFrom = 0; keyFrom < visible; keyFrom += TILE) {
+            int count = Math.min(TILE, visible - keyFrom);
+            int diagonal = keysBefore + rowFrom - keyFrom;
             AttentionTiles.pack(k, keyRow + keyFrom, keyColumn, count, dim, keys, 0, width);
             AttentionTiles.pack(v, keyRow + keyFrom, keyColumn, count, dim, values, 0, width);
             for (int head = 0; head < heads; head++) {
@@ -165,16 +90,31 @@ final class AttentionVector implements AttentionKernel {
                         width,
                         1 / total,
                         out,
-                        queryRow + row * rowStep,
-                        queryColumn + head * dim + row * columnStep,
+                        firstRow + row,
+                        (firstHead + head) * dim,
                         dim);
                 if (logSumExp != null) {
                     float log = statistics[head * TILE + row] + (float) Math.log(total);
-                    long at = logSumExp.rowOffset(queryRow + row) + 4L * (firstHead + head);
+                    long at = logSumExp.rowOffset(firstRow + row) + 4L * (firstHead + head);
                     logSumExp.segment().set(FLOAT, at, log);
                 }
             }
         }
+    }
+
+    @Override
+    public void attend(
+            Compute compute,
+            int worker,
+            AttentionShape shape,
+            Matrix q,
+            Matrix k,
+            Matrix v,
+            int count,
+            Matrix out,
+            int headFrom,
+            int headTo) {
+        AttentionStepVector.attend(compute, worker, shape, q, k, v, count, out, headFrom, headTo);
     }
 
     /// One tile's part of the online softmax for one vector of rows: replaces scores by exp(score - maximum), with the
@@ -203,10 +143,19 @@ final class AttentionVector implements AttentionKernel {
             float[] scores, int row, int keys, float[] statistics, int maximumAt, int factorAt) {
         FloatVector before = FloatVector.fromArray(SPECIES, statistics, maximumAt);
         FloatVector maximum = before;
-        for (int key = 0; key < keys; key++) {
-            FloatVector score = FloatVector.fromArray(SPECIES, scores, key * TILE + row);
-            maximum = maximum.blend(score, score.compare(VectorOperators.GT, maximum));
+        FloatVector odd = before;
+        int key = 0;
+        for (; key < keys - 1; key += 2) {
+            FloatVector score0 = FloatVector.fromArray(SPECIES, scores, key * TILE + row);
+            FloatVector score1 = FloatVector.fromArray(SPECIES, scores, (key + 1) * TILE + row);
+            maximum = maximum.blend(score0, score0.compare(VectorOperators.GT, maximum));
+            odd = odd.blend(score1, score1.compare(VectorOperators.GT, odd));
         }
+        if (key < keys) {
+            FloatVector score = FloatVector.fromArray(SPECIES, scores, key * TILE + row);
+            odd = odd.blend(score, score.compare(VectorOperators.GT, odd));
+        }
+        maximum = maximum.blend(odd, odd.compare(VectorOperators.GT, maximum));
         // No key seen yet: any finite maximum gives exp(-infinity - maximum) = 0.
         maximum = maximum.blend(0, maximum.compare(VectorOperators.EQ, Float.NEGATIVE_INFINITY));
         before.intoArray(statistics, factorAt);
@@ -219,10 +168,16 @@ final class AttentionVector implements AttentionKernel {
             float[] weights, int row, int keys, float[] statistics, int totalAt, int factorAt) {
         FloatVector factor = FloatVector.fromArray(SPECIES, statistics, factorAt);
         FloatVector total = FloatVector.fromArray(SPECIES, statistics, totalAt).mul(factor);
-        for (int key = 0; key < keys; key++) {
+        FloatVector odd = FloatVector.zero(SPECIES);
+        int key = 0;
+        for (; key < keys - 1; key += 2) {
+            total = total.add(FloatVector.fromArray(SPECIES, weights, key * TILE + row));
+            odd = odd.add(FloatVector.fromArray(SPECIES, weights, (key + 1) * TILE + row));
+        }
+        if (key < keys) {
             total = total.add(FloatVector.fromArray(SPECIES, weights, key * TILE + row));
         }
-        total.intoArray(statistics, totalAt);
+        total.add(odd).intoArray(statistics, totalAt);
     }
 
     private static void rescale(float[] sums, int at, int width, int rows, float[] statistics, int factors) {

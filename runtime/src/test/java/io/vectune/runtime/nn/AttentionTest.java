@@ -229,6 +229,26 @@ class AttentionTest extends KernelTest {
                         known,
                         start);
         Numbers.assertClose(out, expected, 2e-6);
+        Matrix alone = Numbers.poisoned(arena, newTokens, shape.queryColumns());
+        Attention.forwardCached(single, shape, q, keys, values, start, alone);
+        Numbers.assertSameBits(alone, out);
+    }
+
+    @ParameterizedTest
+    @CsvSource({"2, 1, 64, 1", "9, 3, 64, 71", "4, 1, 80, 201", "3, 3, 20, 8", "2, 1, 96, 64", "2, 2, 128, 130"})
+    void vectorStepMatchesTheScalarOne(int heads, int keyValueHeads, int headDim, int count) {
+        AttentionShape shape = new AttentionShape(heads, keyValueHeads, headDim);
+        Matrix q = Numbers.random(arena, random, 1, shape.queryColumns());
+        Matrix keys = Numbers.random(arena, random, count, shape.keyValueColumns());
+        Matrix values = Numbers.random(arena, random, count, shape.keyValueColumns());
+        Matrix scalar = Numbers.poisoned(arena, 1, shape.queryColumns());
+        Matrix vector = Numbers.poisoned(arena, 1, shape.queryColumns());
+        for (int head = 0; head < heads; head += shape.group()) {
+            int to = head + shape.group();
+            new AttentionScalar().attend(compute, 0, shape, q, keys, values, count, scalar, head, to);
+            new AttentionVector().attend(compute, 0, shape, q, keys, values, count, vector, head, to);
+        }
+        Numbers.assertClose(vector, scalar, 2e-6);
     }
 
     @Test
