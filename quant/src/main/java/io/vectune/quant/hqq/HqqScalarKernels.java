@@ -1,8 +1,6 @@
 package io.vectune.quant.hqq;
 
 import io.vectune.runtime.tensor.DType;
-import io.vectune.runtime.tensor.Tensor;
-import java.lang.foreign.MemorySegment;
 
 /// The scalar tier of [HqqKernels]: formula order, one element after the other.
 final class HqqScalarKernels implements HqqKernels {
@@ -10,25 +8,6 @@ final class HqqScalarKernels implements HqqKernels {
     public void decode(HqqCodes codes, long flat, int count, float[] to, int at) {
         for (int i = 0; i < count; i++) {
             to[at + i] = weight(codes, flat + i);
-        }
-    }
-
-    @Override
-    public void multiplyRow(
-            HqqCodes codes,
-            long flat,
-            int count,
-            float[] x,
-            int tokens,
-            MemorySegment y,
-            long yOffset,
-            long yTokenBytes) {
-        for (int token = 0; token < tokens; token++) {
-            float sum = 0;
-            for (int i = 0; i < count; i++) {
-                sum = Math.fma(weight(codes, flat + i), x[token * count + i], sum);
-            }
-            y.set(Tensor.FLOAT, yOffset + token * yTokenBytes, sum);
         }
     }
 

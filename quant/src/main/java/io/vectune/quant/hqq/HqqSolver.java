@@ -179,13 +179,26 @@ final class HqqSolver {
                             CascadeSum errorSum = new CascadeSum(elements);
                             CascadeSum groupSum = new CascadeSum(groupSize);
                             float[] errors = compute.scratch(worker, 0, block);
-                            float[] targets = compute.scratch(worker, 1, groupSize);
+                            boolean shortGroups =
+                                    groupSize % CascadeSum.ROW == 0 && groupSize <= SolverKernels.LARGEST_SHORT_GROUP;
+                            float[] targets = compute.scratch(worker, 1, shortGroups ? block : groupSize);
+                            float[] sums = new float[SolverKernels.MEANS_SCRATCH];
                             for (int row = from; row < to; row++) {
                                 long start = (long) row * block;
                                 int count = (int) Math.min(block, elements - start);
                                 for (int at = 0; at < count; at += groupSize) {
                                     int group = (int) ((start + at) / groupSize);
-                                    stepGroup(group, inverseBeta, groupSum, targets, errors, at);
+                                    if (shortGroups) {
+                                        stepGroup(group, inverseBeta, targets, at, errors, at);
+                                    } else {
+                                        stepGroup(group, inverseBeta, targets, 0, errors, at);
+                                        zero[group] = groupSum.sum(targets, 0) / groupSize;
+                                    }
+                                }
+                                if (shortGroups) {
+                                    int group = (int) (start / groupSize);
+                                    SolverKernels.ACTIVE.means(
+                                            targets, groupSize, count / groupSize, zero, group, sums);
                                 }
                                 if (row < errorSum.fullBlocks()) {
                                     errorSum.sumBlock(errors, 0, lanes, row * CascadeSum.ROW);
@@ -206,26 +219,36 @@ final class HqqSolver {
                             float[] scratch = compute.scratch(worker, 0, groupSize);
                             float[] targets = compute.scratch(worker, 1, groupSize);
                             for (int group = from; group < to; group++) {
-                                stepGroup(group, inverseBeta, groupSum, targets, scratch, 0);
+                                stepGroup(group, inverseBeta, targets, 0, scratch, 0);
+                                zero[group] = groupSum.sum(targets, 0) / groupSize;
                                 store(scratch, errors, (long) group * groupSize, groupSize);
                             }
                         });
     }
 
+    /// Errors and targets of one group; its zero point stays.
     private void stepGroup(
-            int group, float inverseBeta, CascadeSum groupSum, float[] targets, float[] errors, int errorsFrom) {
+            int group, float inverseBeta, float[] targets, int targetsFrom, float[] errors, int errorsFrom) {
         long at = (long) group * groupSize;
         boolean small =
                 SolverKernels.ACTIVE.step(
-                        weights, at, groupSize, inverse[group], zero[group], maxCode, targets, 0, errors, errorsFrom);
+                        weights,
+                        at,
+                        groupSize,
+                        inverse[group],
+                        zero[group],
+                        maxCode,
+                        targets,
+                        targetsFrom,
+                        errors,
+                        errorsFrom);
         if (!small) {
             for (int i = 0; i < groupSize; i++) {
                 if (errors[errorsFrom + i] > ProximalShrink.SURELY_ZERO) {
-                    targets[i] = shrunkTarget(at + i, group, inverseBeta);
+                    targets[targetsFrom + i] = shrunkTarget(at + i, group, inverseBeta);
                 }
             }
         }
-        zero[group] = groupSum.sum(targets, 0) / groupSize;
     }
 
     private float shrunkTarget(long at, int group, float inverseBeta) {

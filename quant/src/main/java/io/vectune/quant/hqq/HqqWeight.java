@@ -26,7 +26,6 @@ public final class HqqWeight implements QuantizedWeight {
     private final HqqMeta scaleMeta;
     private final HqqMeta zeroMeta;
     private final HqqCodes codes;
-    private final long rowsPerSlot;
     private final WeightNorms norms = new WeightNorms(this);
     private final boolean tabled;
     private @Nullable TableRows tableRows;
@@ -62,7 +61,6 @@ public final class HqqWeight implements QuantizedWeight {
                         && geometry.outFeatures() % 2 == 0
                         && geometry.inFeatures() % geometry.groupSize() == 0
                         && TableRows.supports(geometry.inFeatures(), geometry.groupSize());
-        this.rowsPerSlot = (codes.words() + geometry.inFeatures() - 1) / geometry.inFeatures();
     }
 
     /// The code width.
@@ -156,21 +154,51 @@ public final class HqqWeight implements QuantizedWeight {
 
     @Override
     public int preparedLength(int tokens) {
-        return Math.multiplyExact(tokens, inFeatures());
+        if (tabled) {
+            return Math.multiplyExact(tokens, inFeatures());
+        }
+        int arranged = HqqProducts.inBlocks(geometry()) ? inFeatures() : 0;
+        return Math.multiplyExact(tokens, inFeatures() + groupsOfRow() + arranged);
     }
 
+    /// The inputs of each token, the sums of each token's inputs over the groups of a row, and the inputs once more in
+    /// the order of the packed bytes.
     @Override
     public void prepare(Matrix x, float[] prepared) {
         int inFeatures = inFeatures();
-        for (int token = 0; token < x.rows(); token++) {
-            MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
+        int tokens = x.rows();
+        int groupSize = geometry().groupSize();
+        for (int token = 0; token < tokens; token++) {
+            int from = token * inFeatures;
+            MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, from, inFeatures);
+            if (tabled) {
+                continue;
+            }
+            int to = tokens * inFeatures + token * groupsOfRow();
+            for (int group = 0; group < groupsOfRow(); group++) {
+                float sum = 0;
+                for (int i = 0; i < groupSize; i++) {
+                    sum += prepared[from + group * groupSize + i];
+                }
+                prepared[to + group] = sum;
+            }
+            if (HqqProducts.inBlocks(geometry())) {
+                int blocks = tokens * (inFeatures + groupsOfRow()) + from;
+                HqqProducts.arrange(prepared, from, inFeatures, blocks);
+            }
         }
     }
 
-    /// Rows that start in the same place of each slot: they share words, which one unit reads from the cache.
+    /// Groups of one row of W on axis 1; 0 where groups straddle rows, and on axis 0.
+    private int groupsOfRow() {
+        HqqGeometry geometry = geometry();
+        boolean whole = geometry.axis() == 1 && geometry.inFeatures() % geometry.groupSize() == 0;
+        return whole ? geometry.inFeatures() / geometry.groupSize() : 0;
+    }
+
     @Override
     public int units() {
-        return tabled ? outFeatures() / 2 : Math.toIntExact(rowsPerSlot);
+        return tabled ? outFeatures() / 2 : HqqProducts.units(codes);
     }
 
     @Override
@@ -179,23 +207,8 @@ public final class HqqWeight implements QuantizedWeight {
             tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
             return;
         }
-        int inFeatures = inFeatures();
-        int slots = geometry().packing().slots();
         for (int unit = unitFrom; unit < unitTo; unit++) {
-            for (int slot = 0; slot < slots; slot++) {
-                long row = firstRow(slot) + unit;
-                if (row < Math.min(firstRow(slot + 1), outFeatures())) {
-                    HqqKernels.ACTIVE.multiplyRow(
-                            codes,
-                            row * inFeatures,
-                            inFeatures,
-                            prepared,
-                            tokens,
-                            y.segment(),
-                            y.offset() + 4 * row,
-                            4 * y.stride());
-                }
-            }
+            HqqProducts.ACTIVE.multiply(codes, unit, prepared, tokens * inFeatures(), tokens, y);
         }
     }
 
@@ -222,11 +235,6 @@ public final class HqqWeight implements QuantizedWeight {
             factor[i] = codes.scale(group);
             offset[i] = -codes.zeroPoint(group) * codes.scale(group);
         }
-    }
-
-    /// The first row that starts in a slot or behind it.
-    private long firstRow(int slot) {
-        return (slot * codes.words() + inFeatures() - 1) / inFeatures();
     }
 
     @Override

@@ -135,4 +135,21 @@ final class ScalarSolverKernels implements SolverKernels {
             to[toFrom + i] += values[from + i];
         }
     }
+
+    @Override
+    public void means(float[] values, int groupSize, int groups, float[] means, int meansFrom, float[] scratch) {
+        means(values, 0, groupSize, groups, means, meansFrom, scratch);
+    }
+
+    void means(
+            float[] values, int from, int groupSize, int groups, float[] means, int meansFrom, float[] scratch) {
+        for (int group = 0; group < groups; group++) {
+            sumRows(values, from + group * groupSize, groupSize / CascadeSum.ROW, scratch);
+            float sum = 0;
+            for (int lane = 0; lane < 8; lane++) {
+                sum += scratch[lane] + scratch[8 + lane] + scratch[16 + lane] + scratch[24 + lane];
+            }
+            means[meansFrom + group] = sum / groupSize;
+        }
+    }
 }

@@ -88,4 +88,16 @@ interface SolverKernels {
 
     /// `to[toFrom + i] += values[from + i]`.
     void add(float[] values, int from, int count, float[] to, int toFrom);
+
+    /// Means of groups that follow each other, in the order of [CascadeSum]: `means[meansFrom + k]` is that of
+    /// `values[k * groupSize, (k + 1) * groupSize)`.
+    ///
+    /// @param groupSize a multiple of 32 up to [#LARGEST_SHORT_GROUP], so that one level of the cascade takes it all
+    /// @param scratch at least [#MEANS_SCRATCH] long
+    void means(float[] values, int groupSize, int groups, float[] means, int meansFrom, float[] scratch);
+
+    /// 16 rows of 32 lanes.
+    int LARGEST_SHORT_GROUP = 512;
+
+    int MEANS_SCRATCH = CascadeSum.ROW + 8 * 16;
 }

@@ -16,6 +16,11 @@ final class VectorSolverKernels implements SolverKernels {
     private static final VectorSpecies<Integer> I32 = VectorSpecies.of(int.class, F32.vectorShape());
     private static final int LANES = F32.length();
 
+    /// Eight lanes, or half of them.
+    private static final VectorSpecies<Float> OCTET = LANES >= 8 ? FloatVector.SPECIES_256 : FloatVector.SPECIES_128;
+
+    private static final int[] EVERY_EIGHTH = IntVector.zero(I32).addIndex(8).toArray();
+
     /// 1.5 * 2^23: adding and subtracting it rounds any |x| < 2^22 to the nearest integer, ties to even.
     private static final float ROUND = 12582912f;
 
@@ -188,6 +193,37 @@ final class VectorSolverKernels implements SolverKernels {
             }
             sum.intoArray(lanes, lane);
         }
+    }
+
+    @Override
+    public void means(float[] values, int groupSize, int groups, float[] means, int meansFrom, float[] scratch) {
+        int rows = groupSize / CascadeSum.ROW;
+        int group = 0;
+        for (; group <= groups - LANES; group += LANES) {
+            for (int k = 0; k < LANES; k++) {
+                int from = (group + k) * groupSize;
+                for (int lane = 0; lane < CascadeSum.ROW; lane += LANES) {
+                    FloatVector sum = FloatVector.zero(F32);
+                    for (int row = 0; row < rows; row++) {
+                        sum = sum.add(FloatVector.fromArray(F32, values, from + row * CascadeSum.ROW + lane));
+                    }
+                    sum.intoArray(scratch, lane);
+                }
+                for (int lane = 0; lane < 8; lane += OCTET.length()) {
+                    FloatVector.fromArray(OCTET, scratch, lane)
+                            .add(FloatVector.fromArray(OCTET, scratch, 8 + lane))
+                            .add(FloatVector.fromArray(OCTET, scratch, 16 + lane))
+                            .add(FloatVector.fromArray(OCTET, scratch, 24 + lane))
+                            .intoArray(scratch, CascadeSum.ROW + 8 * k + lane);
+                }
+            }
+            FloatVector sum = FloatVector.zero(F32);
+            for (int lane = 0; lane < 8; lane++) {
+                sum = sum.add(FloatVector.fromArray(F32, scratch, CascadeSum.ROW + lane, EVERY_EIGHTH, 0));
+            }
+            sum.div((float) groupSize).intoArray(means, meansFrom + group);
+        }
+        scalar.means(values, group * groupSize, groupSize, groups - group, means, meansFrom + group, scratch);
     }
 
     @Override

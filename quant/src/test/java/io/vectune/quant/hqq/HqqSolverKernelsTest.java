@@ -61,6 +61,23 @@ class HqqSolverKernelsTest {
         assertThat(b).isEqualTo(a);
     }
 
+    @ParameterizedTest
+    @ValueSource(ints = {32, 64, 96, 512})
+    void meansHaveTheOrderOfTheCascade(int groupSize) {
+        int groups = 21;
+        float[] values = HqqInputs.values(groups, groupSize, 4, 1.0, "none");
+        float[] scratch = new float[SolverKernels.MEANS_SCRATCH];
+        float[] a = new float[groups + 2];
+        float[] b = new float[groups + 2];
+        scalar.means(values, groupSize, groups, a, 1, scratch);
+        vector.means(values, groupSize, groups, b, 1, scratch);
+        assertThat(b).isEqualTo(a);
+        CascadeSum sum = new CascadeSum(groupSize);
+        for (int group = 0; group < groups; group++) {
+            assertThat(a[1 + group]).isEqualTo(sum.sum(values, group * groupSize) / groupSize);
+        }
+    }
+
     private static void assertSame(float[][]... pairs) {
         for (float[][] pair : pairs) {
             for (int i = 0; i < pair[0].length; i++) {
