@@ -5,7 +5,7 @@ import picocli.CommandLine.Command;
 /// `vectune flux`: commands for Flux transformers.
 @Command(
         name = "flux",
-        description = "Run, and merge adapters into, Flux transformers (diffusers' FluxTransformer2DModel).",
+        description = "Run and tune Flux transformers and merge adapters into them (diffusers' FluxTransformer2DModel).",
         synopsisSubcommandLabel = "COMMAND",
-        subcommands = {FluxStepCommand.class, FluxMergeCommand.class})
+        subcommands = {FluxStepCommand.class, FluxMergeCommand.class, FluxTuneCommand.class})
 final class FluxCommand {}
