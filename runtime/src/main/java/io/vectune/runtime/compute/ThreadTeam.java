@@ -1,7 +1,5 @@
 package io.vectune.runtime.compute;
 
-import java.util.ArrayList;
-import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
@@ -23,7 +21,7 @@ public final class ThreadTeam implements AutoCloseable {
     private static final int CHUNKS_PER_THREAD = 4;
     private static final int SPINS_BEFORE_PARK = 2_000;
 
-    private final List<Worker> workers = new ArrayList<>();
+    private final Worker[] workers;
     private final ReentrantLock regionLock = new ReentrantLock();
     private final AtomicInteger nextUnit = new AtomicInteger();
     private final AtomicInteger pending = new AtomicInteger();
@@ -39,9 +37,11 @@ public final class ThreadTeam implements AutoCloseable {
     private volatile @Nullable Thread caller;
 
     private ThreadTeam(int threads) {
+        workers = new Worker[threads - 1];
         for (int index = 1; index < threads; index++) {
-            Worker worker = new Worker(index);
-            workers.add(worker);
+            workers[index - 1] = new Worker(index);
+        }
+        for (Worker worker : workers) {
             worker.start();
         }
     }
@@ -63,7 +63,7 @@ public final class ThreadTeam implements AutoCloseable {
 
     /// Number of threads, the caller counted.
     public int size() {
-        return workers.size() + 1;
+        return workers.length + 1;
     }
 
     /// Runs `body` over the units `[0, count)`, in chunks of at least `minChunk` units, and returns when all are done.
@@ -73,7 +73,7 @@ public final class ThreadTeam implements AutoCloseable {
         if (count <= 0) {
             return;
         }
-        if (workers.isEmpty() || count <= minChunk) {
+        if (workers.length == 0 || count <= minChunk) {
             body.run(0, count, 0);
             return;
         }
@@ -96,7 +96,7 @@ public final class ThreadTeam implements AutoCloseable {
             chunk = Math.max(minChunk, (count + CHUNKS_PER_THREAD * size - 1) / (CHUNKS_PER_THREAD * size));
             failure = null;
             nextUnit.set(0);
-            pending.set(workers.size());
+            pending.set(workers.length);
             caller = Thread.currentThread();
             regions++;
             epoch = regions;
@@ -156,7 +156,9 @@ public final class ThreadTeam implements AutoCloseable {
         regionLock.lock();
         try {
             closed = true;
-            workers.forEach(LockSupport::unpark);
+            for (Worker worker : workers) {
+                LockSupport.unpark(worker);
+            }
         } finally {
             regionLock.unlock();
         }

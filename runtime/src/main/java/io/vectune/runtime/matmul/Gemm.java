@@ -15,8 +15,8 @@ import org.jspecify.annotations.Nullable;
 ///     c[i, j] (+)= alpha * sum_k left[i, k] * right[k, j]          or c[j, i], the result transposed
 ///
 /// Left and right are [Operand]s: matrices in either orientation, packed once a product into the form the kernels read,
-/// or weights, decoded block by block into the cache of the thread that multiplies with them. Blocks: k in steps of
-/// [TileKernels#MAX_DEPTH]; output in units of some hundred rows and columns, which are what the threads share out, so
+/// or weights, decoded block by block into the cache of the thread that multiplies with them. Blocks: k in equal
+/// steps of at most [TileKernels#MAX_DEPTH]; output in units of some hundred rows and columns, which are what the threads share out, so
 /// that each block of a weight is decoded by one thread, once for all tokens of the product.
 ///
 /// Which thread computes a unit, and how large the units are, does not change a bit: see [TileKernels].
@@ -34,12 +34,15 @@ final class Gemm implements ThreadTeam.Task {
     private static final int SPAN_ELEMENTS = 1 << 22;
 
     /// Left rows whose block stays in the second-level cache while the panels pass.
-    private static final int CACHED_ROWS = 144;
+    private static final int CACHED_ROWS = 96;
 
     /// The most left rows of a unit: their block and tile buffer stay in a second-level cache of 1 MB.
-    private static final int MAX_UNIT_ROWS = 192;
+    private static final int MAX_UNIT_ROWS = 96;
 
     private static final int PACK_ROWS = 96;
+
+    /// What the depth of a block is a multiple of: the usual group size of quantized weights.
+    private static final int DEPTH_STEP = 64;
 
     /// Multiply-adds below which a product is not worth waking a second thread: about 10 microseconds of one core.
     private static final long SERIAL_BELOW = 1L << 20;
@@ -85,6 +88,7 @@ final class Gemm implements ThreadTeam.Task {
     private int depthFrom;
     private int depth;
     private int depthBlocks;
+    private int blockDepth;
     private int tiles;
     private int panels;
     private int leftUnits;
@@ -150,7 +154,10 @@ final class Gemm implements ThreadTeam.Task {
         try {
             for (depthFrom = 0; depthFrom < k || depthFrom == 0; depthFrom += SPAN_DEPTH) {
                 depth = Math.min(k - depthFrom, SPAN_DEPTH);
-                depthBlocks = Math.max(1, (depth + MAX_DEPTH - 1) / MAX_DEPTH);
+                // Blocks of equal depth, of whole groups of a quantized weight: no short last block.
+                int blocks = Math.max(1, (depth + MAX_DEPTH - 1) / MAX_DEPTH);
+                blockDepth = Math.min(MAX_DEPTH, Math.max(1, roundUp((depth + blocks - 1) / blocks, DEPTH_STEP)));
+                depthBlocks = Math.max(1, (depth + blockDepth - 1) / blockDepth);
                 this.accumulate = accumulate || depthFrom > 0;
                 int packed = -1;
                 for (rightFrom = 0; rightFrom < right.size(); rightFrom += rightSpan) {
@@ -253,13 +260,13 @@ final class Gemm implements ThreadTeam.Task {
     private void packLeftUnit(int unit) {
         int block = unit % depthBlocks;
         int row = unit / depthBlocks * PACK_ROWS;
-        int k = block * MAX_DEPTH;
+        int k = block * blockDepth;
         left.rowsTo(
                 kernels,
                 leftFrom + row,
                 Math.min(PACK_ROWS, leftCount - row),
                 depthFrom + k,
-                Math.min(MAX_DEPTH, depth - k),
+                Math.min(blockDepth, depth - k),
                 packedLeft,
                 (block * tiles * tileRows + row) * LEFT_STRIDE,
                 LEFT_STRIDE);
@@ -267,7 +274,7 @@ final class Gemm implements ThreadTeam.Task {
 
     private void packRightUnit(int unit) {
         int panel = unit / depthBlocks;
-        int k = unit % depthBlocks * MAX_DEPTH;
+        int k = unit % depthBlocks * blockDepth;
         int column = panel * panelWidth;
         int columns = Math.min(panelWidth, rightCount - column);
         int width = width(columns);
@@ -276,7 +283,7 @@ final class Gemm implements ThreadTeam.Task {
                 rightFrom + column,
                 columns,
                 depthFrom + k,
-                Math.min(MAX_DEPTH, depth - k),
+                Math.min(blockDepth, depth - k),
                 packedRight,
                 panel * panelWidth * depth + k * width,
                 width);
@@ -312,8 +319,8 @@ final class Gemm implements ThreadTeam.Task {
             local.right = grown(local.right, (long) MAX_DEPTH * RIGHT_STRIDE);
         }
         for (int block = 0; block < depthBlocks; block++) {
-            int k = block * MAX_DEPTH;
-            int count = Math.min(MAX_DEPTH, depth - k);
+            int k = block * blockDepth;
+            int count = Math.min(blockDepth, depth - k);
             float[] leftRows = packedLeft;
             int leftAt = (block * tiles * tileRows + rowFrom) * LEFT_STRIDE;
             if (left.isDecoded()) {

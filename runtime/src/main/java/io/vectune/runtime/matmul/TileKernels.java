@@ -13,16 +13,16 @@ import java.lang.foreign.MemorySegment;
 /// Every output element is one chain of fused multiply-adds in the order of k, starting from what the tile holds, so
 /// neither the tile's shape nor the cut into blocks of k changes a bit.
 interface TileKernels {
-    /// The largest number of k in a block: a panel of 256 x 32 floats and a left tile of 12 x 256 together fill the 48
-    /// KB of a first-level cache.
-    int MAX_DEPTH = 256;
+    /// The largest number of k in a block. A panel then passes through the second-level cache, which costs nothing (a
+    /// tile of 12 x 2 vectors reads 11 bytes a cycle), and fewer blocks mean fewer loads and stores of the running sums.
+    int MAX_DEPTH = 576;
 
     /// Floats from one left row to the next: the depth and one cache line, since rows a power of two apart would share
     /// the same few sets of the cache.
     int LEFT_STRIDE = MAX_DEPTH + 16;
 
     /// Columns of a right panel that is decoded from a weight, and its row stride (an odd number of cache lines).
-    int RIGHT_COLUMNS = 256;
+    int RIGHT_COLUMNS = 128;
 
     int RIGHT_STRIDE = RIGHT_COLUMNS + 16;
 
