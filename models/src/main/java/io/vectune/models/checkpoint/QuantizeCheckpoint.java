@@ -28,6 +28,7 @@ import java.util.function.Consumer;
 /// file into a safetensors file with the library's own keys under each name.
 public final class QuantizeCheckpoint {
     private static final String WEIGHT = ".weight";
+    private static final String OUTPUT_HEAD = "lm_head";
 
     private final TensorSource source;
     private final List<String> layers;
@@ -125,7 +126,8 @@ public final class QuantizeCheckpoint {
         return source.tensor(layers.getFirst() + WEIGHT).dtype();
     }
 
-    /// Linear layers that stay dense.
+    /// Linear layers that stay dense. A head that shares the embedding's weight has no tensor of its own, but the Python
+    /// libraries quantize every linear layer that the list does not name.
     private List<String> skipped() {
         List<String> skipped = new ArrayList<>();
         Set<String> quantized = new LinkedHashSet<>(layers);
@@ -136,6 +138,9 @@ public final class QuantizeCheckpoint {
                     skipped.add(layer);
                 }
             }
+        }
+        if (!skipped.isEmpty() && !source.contains(OUTPUT_HEAD + WEIGHT)) {
+            skipped.add(OUTPUT_HEAD);
         }
         return skipped;
     }
