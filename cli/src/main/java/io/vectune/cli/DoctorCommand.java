@@ -2,6 +2,8 @@ package io.vectune.cli;
 
 import io.vectune.runtime.compute.CpuTopology;
 import io.vectune.runtime.compute.KernelTier;
+import io.vectune.runtime.compute.MachineLimits;
+import io.vectune.runtime.compute.ThreadTeam;
 import java.io.PrintWriter;
 import java.util.LinkedHashMap;
 import java.util.Locale;
@@ -35,13 +37,28 @@ final class DoctorCommand implements Callable<Integer> {
         report.put("tier", choice.tier().name().toLowerCase(Locale.ROOT));
         report.put("vector_bits", choice.vectorBits());
         report.put("tier_reason", choice.reason());
+        try (ThreadTeam team = ThreadTeam.ofPhysicalCores()) {
+            MachineLimits limits = MachineLimits.measure(team);
+            report.put("fma_peak_gflops_one_thread", round(limits.fmaOneThread()));
+            report.put("fma_peak_gflops", round(limits.fmaAllThreads()));
+            report.put("memory_read_gb_per_s_one_thread", round(limits.readOneThread()));
+            report.put("memory_read_gb_per_s", round(limits.readAllThreads()));
+            report.put("memory_write_gb_per_s", round(limits.writeAllThreads()));
+        }
         PrintWriter out = spec.commandLine().getOut();
         if (json) {
             JsonOutput.print(out, report);
         } else {
-            report.forEach((key, value) -> out.printf(Locale.ROOT, "%-16s %s%n", key.replace('_', ' '), value));
+            report.forEach((key, value) -> out.printf(Locale.ROOT, "%-34s %s%n", key.replace('_', ' '), value));
             out.flush();
         }
+        if (choice.tier() == KernelTier.SCALAR) {
+            spec.commandLine().getErr().println("warning: the slow scalar tier is in use: " + choice.reason());
+        }
         return 0;
+    }
+
+    private static double round(double value) {
+        return Math.rint(10 * value) / 10;
     }
 }

@@ -2,7 +2,7 @@ package io.vectune.cli;
 
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.LayerSite;
-import io.vectune.adapters.file.PeftDirectory;
+import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.AdapterSet.Weighted;
 import io.vectune.models.transform.QuantizedModel;
@@ -43,7 +43,7 @@ final class Host implements AutoCloseable {
                             loaded.decoder(), quantizer, QuantizedModel.ALL_BUT_HEAD, compute, arena, layer -> {});
             for (AdapterReference reference : references) {
                 adapters.add(new Weighted(
-                        PeftDirectory.read(reference.path(), sites(model), compute), reference.weight()));
+                        AdapterFiles.read(reference.path(), sites(model), compute), reference.weight()));
             }
             this.adapterSet = compose(adapters);
         } catch (RuntimeException failure) {

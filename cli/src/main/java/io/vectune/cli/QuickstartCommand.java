@@ -116,7 +116,7 @@ final class QuickstartCommand implements Callable<Integer> {
             List<StepRecord> records = tune(output, host, model, set, train);
             PeftDirectory.write(set, adapter, true);
             TuningReport report = TuningReport.of(model, set, trainerOptions(), records);
-            report.write(adapter);
+            report.write(adapter.resolve(TuningReport.FILE));
             Evaluation after = evaluate(host, set.adapters(), test);
             String prompt = "Mirror: Mia gave the dirty bell to Lily. =";
             String without = generate(host, Map.of(), text, prompt);

@@ -2,7 +2,7 @@ package io.vectune.cli;
 
 import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterSet;
-import io.vectune.adapters.file.PeftDirectory;
+import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.models.data.DataSet;
 import io.vectune.models.train.BatchPlan;
 import io.vectune.models.train.LearningRateSchedule;
@@ -13,9 +13,6 @@ import io.vectune.models.train.Trainer;
 import io.vectune.models.train.TrainerOptions;
 import io.vectune.models.train.TrainingListener;
 import io.vectune.runtime.VectuneException;
-import io.vectune.runtime.file.OutputDirectory;
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -135,14 +132,14 @@ final class TuneCommand implements Callable<Integer> {
     @Option(names = "--json", description = "Print one JSON object with the result.")
     private boolean json;
 
-    private Path checkpoint() {
-        return out.resolve("checkpoint.safetensors");
-    }
-
     @Override
     public Integer call() {
         Output output = Output.of(spec);
-        checkPlaces();
+        if (checkpointEvery < 0) {
+            throw new UsageException("--checkpoint-every: expected at least 0, found " + checkpointEvery);
+        }
+        TuneTarget target = TuneTarget.of(out, start.initFrom);
+        target.check(resume, force);
         try (Host host = Host.open(model, quantize.quantizer(), List.of(), threads)) {
             TextSide text = TextSide.of(model);
             DataSet rows = data.load(text, host.model(), output);
@@ -150,27 +147,10 @@ final class TuneCommand implements Callable<Integer> {
             TrainerOptions options = options(rows);
             try (AdapterSet set = adapters(host)) {
                 TuningPlanView.print(output, model, host.model(), set, Trainer.plan(host.model(), set, batches, options));
-                train(output, host, set, batches, options);
+                train(output, host, set, batches, options, target);
             }
         }
         return 0;
-    }
-
-    private void checkPlaces() {
-        if (Files.isRegularFile(checkpoint())) {
-            if (!resume && !force) {
-                throw new VectuneException(out + ": holds the checkpoint of an interrupted run; use --resume to go on from"
-                        + " it, or --force to start again");
-            }
-        } else if (resume) {
-            throw new VectuneException(out + ": expected " + checkpoint().getFileName()
-                    + " to resume from, found none; run without --resume to start");
-        } else {
-            OutputDirectory.check(out, force);
-        }
-        if (checkpointEvery < 0) {
-            throw new UsageException("--checkpoint-every: expected at least 0, found " + checkpointEvery);
-        }
     }
 
     private BatchPlan batches(DataSet rows) {
@@ -229,18 +209,19 @@ final class TuneCommand implements Callable<Integer> {
         Path initFrom = start.initFrom;
         if (initFrom != null) {
             adapter.requireNone("--init-from");
-            return PeftDirectory.read(initFrom, Host.sites(host.model()), host.compute());
+            return AdapterFiles.read(initFrom, Host.sites(host.model()), host.compute());
         }
         AdapterConfig config = adapter.config(String.valueOf(start.method), model);
         return AdapterSet.create(config, Host.sites(host.model()), host.compute(), seed);
     }
 
-    private void train(Output output, Host host, AdapterSet set, BatchPlan batches, TrainerOptions options) {
+    private void train(
+            Output output, Host host, AdapterSet set, BatchPlan batches, TrainerOptions options, TuneTarget target) {
         List<StepRecord> records = new ArrayList<>();
         int total = options.schedule().totalSteps();
         try (Trainer trainer = new Trainer(host.model(), set, host.compute(), batches, options)) {
             if (resume) {
-                trainer.resume(checkpoint());
+                trainer.resume(target.checkpoint());
                 output.note("resumed after step %d of %d", trainer.stepsDone(), total);
             }
             Path file = log;
@@ -256,25 +237,15 @@ final class TuneCommand implements Callable<Integer> {
                             String.format(
                                     Locale.ROOT, "loss %.4f, %.0f tokens/s", record.loss(), record.tokensPerSecond()));
                 };
-                trainer.run(listener, checkpoint(), checkpointEvery);
+                trainer.run(listener, target.checkpoint(), checkpointEvery);
             }
         }
-        PeftDirectory.write(set, out, true);
         TuningReport report = TuningReport.of(model, set, options, records);
-        report.write(out);
-        removeCheckpoint();
-        print(output, report);
+        target.write(set, report);
+        print(output, report, target);
     }
 
-    private void removeCheckpoint() {
-        try {
-            Files.deleteIfExists(checkpoint());
-        } catch (IOException failure) {
-            throw new VectuneException(checkpoint() + ": cannot be removed: " + failure.getMessage(), failure);
-        }
-    }
-
-    private void print(Output output, TuningReport report) {
+    private void print(Output output, TuningReport report, TuneTarget target) {
         if (json) {
             Map<String, Object> object = new LinkedHashMap<>();
             object.put("out", out.toString());
@@ -292,7 +263,7 @@ final class TuneCommand implements Callable<Integer> {
                 report.losses().size(),
                 report.tokensPerSecond(),
                 Progress.duration(report.seconds()),
-                out,
-                out.resolve(TuningReport.FILE));
+                target.adapter(),
+                target.report());
     }
 }

@@ -27,7 +27,7 @@ record TuningReport(
         double seconds,
         double tokensPerSecond,
         double tokensPerSecondAtEnd) {
-    /// The page's name in the adapter's directory.
+    /// The page's name beside an adapter.
     static final String FILE = "report.html";
 
     private record Fact(String name, String value) {}
@@ -78,8 +78,8 @@ record TuningReport(
         return summary;
     }
 
-    /// Writes the page into the adapter's directory.
-    void write(Path directory) {
+    /// Writes the page.
+    void write(Path file) {
         try (InputStream template = TuningReport.class.getResourceAsStream("report.mustache")) {
             if (template == null) {
                 throw new IllegalStateException("report.mustache is not in the jar");
@@ -94,7 +94,7 @@ record TuningReport(
             String page = Mustache.compiler()
                     .compile(new InputStreamReader(template, StandardCharsets.UTF_8))
                     .execute(values);
-            AtomicFile.write(directory.resolve(FILE), page);
+            AtomicFile.write(file, page);
         } catch (IOException failure) {
             throw new UncheckedIOException(failure);
         }

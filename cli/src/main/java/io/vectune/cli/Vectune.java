@@ -22,9 +22,11 @@ import picocli.CommandLine.ScopeType;
         subcommands = {
             QuickstartCommand.class,
             DoctorCommand.class,
+            InfoCommand.class,
             QuantizeCommand.class,
             DequantizeCommand.class,
             MergeCommand.class,
+            ConvertCommand.class,
             LogitsCommand.class,
             EvalCommand.class,
             TuneCommand.class,

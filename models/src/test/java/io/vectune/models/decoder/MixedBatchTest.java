@@ -83,7 +83,7 @@ class MixedBatchTest {
                 new DecoderBatchSession(model, List.of(lora, dora), compute, adapterOfText, 16)) {
             Matrix logits = session.append(rows);
             check(logits, 0);
-            logits = session.append(List.of(new int[] {3}, new int[0], new int[] {8}));
+            session.append(List.of(new int[] {3}, new int[0], new int[] {8}));
             assertThat(session.position(1)).isEqualTo(rows.get(1).length);
             logits = session.append(List.of(new int[] {11}, new int[] {2, 17}, new int[0]));
             check(logits, 1);

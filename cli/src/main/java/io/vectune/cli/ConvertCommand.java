@@ -1,0 +1,100 @@
+package io.vectune.cli;
+
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.arithmetic.LoraExport;
+import io.vectune.adapters.file.AdapterFiles;
+import io.vectune.runtime.file.OutputDirectory;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/// `vectune convert`: an adapter in another file format, or as a plain LoRA.
+@Command(
+        name = "convert",
+        description = {
+            "Write an adapter in another format: peft, lora-lite, diffusers, kohya;",
+            "or as a plain LoRA (--to lora: exact where it is one, else the best of --rank with its error)."
+        })
+final class ConvertCommand implements Callable<Integer> {
+    @Spec
+    @SuppressWarnings("NullAway.Init")
+    private CommandSpec spec;
+
+    @Option(names = "--in", required = true, paramLabel = "PATH", description = "The adapter: directory or .safetensors file.")
+    @SuppressWarnings("NullAway.Init")
+    private Path in;
+
+    @Option(names = "--out", required = true, paramLabel = "PATH", description = "Directory (peft, lora) or .safetensors file to write.")
+    @SuppressWarnings("NullAway.Init")
+    private Path out;
+
+    @Option(
+            names = "--to",
+            required = true,
+            paramLabel = "FORMAT",
+            description = "peft, lora-lite, diffusers, kohya or lora.")
+    @SuppressWarnings("NullAway.Init")
+    private String to;
+
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "PATH",
+            description = "The model that the adapter belongs to: shapes, and weights that some kinds depend on.")
+    @SuppressWarnings("NullAway.Init")
+    private Path model;
+
+    @Option(names = "--rank", paramLabel = "R", defaultValue = "16", description = "--to lora: rank where the adapter is no LoRA (default: ${DEFAULT-VALUE}).")
+    private int rank;
+
+    @Option(names = "--force", description = "Replace what is there.")
+    private boolean force;
+
+    @Override
+    public Integer call() {
+        Output output = Output.of(spec);
+        String format = to.toLowerCase(Locale.ROOT);
+        boolean directory = format.equals("peft") || format.equals("lora");
+        if (!directory && !format.equals("lora-lite") && !format.equals("diffusers") && !format.equals("kohya")) {
+            throw new UsageException("--to: expected peft, lora-lite, diffusers, kohya or lora, found \"" + to + "\"");
+        }
+        if (rank < 1) {
+            throw new UsageException("--rank: expected at least 1, found " + rank);
+        }
+        if (directory) {
+            OutputDirectory.check(out, force);
+        } else {
+            Output.checkFile(out, force);
+        }
+        try (Host host = Host.open(model, null, List.of(), 0);
+                AdapterSet set = AdapterFiles.read(in, Host.sites(host.model()), host.compute())) {
+            switch (format) {
+                case "peft" -> AdapterFiles.write(set, out, AdapterFiles.Format.PEFT, force);
+                case "lora-lite" -> AdapterFiles.write(set, out, AdapterFiles.Format.LORA_LITE, force);
+                case "diffusers" -> AdapterFiles.write(set, out, AdapterFiles.Format.DIFFUSERS, force);
+                case "kohya" -> AdapterFiles.write(set, out, AdapterFiles.Format.KOHYA, force);
+                default -> exportLora(output, host, set);
+            }
+        }
+        output.note("wrote %s", out);
+        return 0;
+    }
+
+    private void exportLora(Output output, Host host, AdapterSet set) {
+        LoraExport.Result result = LoraExport.export(set, host.compute(), rank);
+        try (AdapterSet lora = result.set()) {
+            for (LoraExport.Layer layer : result.layers()) {
+                if (!layer.exact()) {
+                    output.result(
+                            "%-52s rank %d, relative error %.5f", layer.module(), layer.rank(), layer.relativeError());
+                }
+            }
+            AdapterFiles.write(lora, out, AdapterFiles.Format.PEFT, force);
+        }
+    }
+}
