@@ -37,7 +37,9 @@ final class AdapterOptions {
     private Map<String, String> fields = new LinkedHashMap<>();
 
     /// The configuration of a new adapter.
-    AdapterConfig config(String kind, Path model) {
+    ///
+    /// @param steps of the run: AdaLoRA's ranks follow a schedule over them
+    AdapterConfig config(String kind, Path model, int steps) {
         Map<String, Object> options = new LinkedHashMap<>();
         if (rank != null) {
             if (rank < 1) {
@@ -57,6 +59,9 @@ final class AdapterOptions {
             options.put("target_modules", single ? "all-linear" : names);
         }
         fields.forEach((field, text) -> options.put(field, value(text)));
+        if (kind.equalsIgnoreCase("adalora")) {
+            options.putIfAbsent("total_step", steps);
+        }
         options.put("base_model_name_or_path", model.toString());
         return AdapterConfig.of(kind, options);
     }

@@ -145,7 +145,7 @@ final class TuneCommand implements Callable<Integer> {
             DataSet rows = data.load(text, host.model(), output);
             BatchPlan batches = batches(rows);
             TrainerOptions options = options(rows);
-            try (AdapterSet set = adapters(host)) {
+            try (AdapterSet set = adapters(host, options.schedule().totalSteps())) {
                 TuningPlanView.print(output, model, host.model(), set, Trainer.plan(host.model(), set, batches, options));
                 train(output, host, set, batches, options, target);
             }
@@ -205,13 +205,13 @@ final class TuneCommand implements Callable<Integer> {
         };
     }
 
-    private AdapterSet adapters(Host host) {
+    private AdapterSet adapters(Host host, int totalSteps) {
         Path initFrom = start.initFrom;
         if (initFrom != null) {
             adapter.requireNone("--init-from");
             return AdapterFiles.read(initFrom, Host.sites(host.model()), host.compute());
         }
-        AdapterConfig config = adapter.config(String.valueOf(start.method), model);
+        AdapterConfig config = adapter.config(String.valueOf(start.method), model, totalSteps);
         return AdapterSet.create(config, Host.sites(host.model()), host.compute(), seed);
     }
 
