@@ -33,8 +33,7 @@ final class DataOptionsMixin {
         }
         DataSet rows = DataSet.load(
                 data,
-                text.tokenizer(),
-                text.chat(),
+                text,
                 new DataOptions(maxLength, appendEos, model.config().vocabSize()));
         if (rows.truncatedRows() > 0) {
             output.note(

@@ -99,8 +99,8 @@ final class QuickstartCommand implements Callable<Integer> {
                 Progress.bytes(quantized.storageBytes()));
         TextSide text = TextSide.of(model);
         DataOptions options = new DataOptions(64, false, quantized.config().vocabSize());
-        DataSet train = DataSet.load(model.resolve("task/train.jsonl"), text.tokenizer(), text.chat(), options);
-        DataSet test = DataSet.load(model.resolve("task/test.jsonl"), text.tokenizer(), text.chat(), options);
+        DataSet train = DataSet.load(model.resolve("task/train.jsonl"), text, options);
+        DataSet test = DataSet.load(model.resolve("task/test.jsonl"), text, options);
 
         Evaluation before = evaluate(host, Map.of(), test);
         output.note("before     %.0f %% of %d held-out rows exactly right, loss %.3f",

@@ -1,6 +1,7 @@
 package io.vectune.cli;
 
 import io.vectune.models.chat.ChatTemplate;
+import io.vectune.models.data.TextTools;
 import io.vectune.models.text.ChatFormat;
 import io.vectune.models.text.GgufTokenizer;
 import io.vectune.models.text.Tokenizer;
@@ -10,28 +11,53 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
-/// The text side of a model: its tokenizer, and its chat format if it has one.
-record TextSide(Tokenizer tokenizer, @Nullable ChatFormat chat) {
-    private static final String TEMPLATE_KEY = "tokenizer.chat_template";
+/// The text side of a model, read when it is first asked for: its tokenizer, and its chat format if it has one.
+final class TextSide implements TextTools {
+    private final Path model;
+    private @Nullable Tokenizer tokenizer;
+    private @Nullable ChatFormat chat;
 
-    /// Reads it from a model directory or a GGUF file.
+    private TextSide(Path model) {
+        this.model = model;
+    }
+
+    /// The text side of a model directory or a GGUF file.
     static TextSide of(Path model) {
+        return new TextSide(model);
+    }
+
+    @Override
+    public Tokenizer tokenizer() {
+        Tokenizer read = tokenizer;
+        if (read == null) {
+            read = read();
+            tokenizer = read;
+        }
+        return read;
+    }
+
+    @Override
+    public @Nullable ChatFormat chat() {
+        tokenizer();
+        return chat;
+    }
+
+    private Tokenizer read() {
         if (Files.isDirectory(model)) {
-            Tokenizer tokenizer = Tokenizer.load(model);
-            return new TextSide(
-                    tokenizer,
-                    ChatTemplate.find(model, tokenizer.specialTokens()).orElse(null));
+            Tokenizer read = Tokenizer.load(model);
+            chat = ChatTemplate.find(model, read.specialTokens()).orElse(null);
+            return read;
         }
         try (Arena arena = Arena.ofShared()) {
             GgufFile file = GgufFile.open(model, arena);
-            Tokenizer tokenizer = GgufTokenizer.of(file);
-            ChatFormat chat = file.metadata().has(TEMPLATE_KEY)
-                    ? ChatTemplate.of(
-                            file.metadata().string(TEMPLATE_KEY),
-                            tokenizer.specialTokens(),
-                            model + ", " + TEMPLATE_KEY)
-                    : null;
-            return new TextSide(tokenizer, chat);
+            Tokenizer read = GgufTokenizer.of(file);
+            if (file.metadata().has(GgufTokenizer.CHAT_TEMPLATE)) {
+                chat = ChatTemplate.of(
+                        file.metadata().string(GgufTokenizer.CHAT_TEMPLATE),
+                        read.specialTokens(),
+                        model + ", " + GgufTokenizer.CHAT_TEMPLATE);
+            }
+            return read;
         }
     }
 }

@@ -43,8 +43,27 @@ public final class DataSet {
     /// @throws FileFormatException if a line is not what it should be; the message names the file and the line
     /// @throws VectuneException if the file cannot be read or is empty
     public static DataSet load(Path path, Tokenizer tokenizer, @Nullable ChatFormat chat, DataOptions options) {
+        TextTools tools = new TextTools() {
+            @Override
+            public Tokenizer tokenizer() {
+                return tokenizer;
+            }
+
+            @Override
+            public @Nullable ChatFormat chat() {
+                return chat;
+            }
+        };
+        return load(path, tools, options);
+    }
+
+    /// Reads a file; the tokenizer is asked for only where the file has text.
+    ///
+    /// @throws FileFormatException if a line is not what it should be; the message names the file and the line
+    /// @throws VectuneException if the file cannot be read or is empty
+    public static DataSet load(Path path, TextTools tools, DataOptions options) {
         String name = path.toString().toLowerCase(Locale.ROOT);
-        RowEncoder encoder = new RowEncoder(tokenizer, chat, options);
+        RowEncoder encoder = new RowEncoder(tools, options);
         List<TokenRow> rows;
         if (name.endsWith(".txt")) {
             rows = document(StrictJson.readText(path), encoder, options.maxLength(), path.toString());

@@ -1,7 +1,6 @@
 package io.vectune.models.data;
 
 import io.vectune.models.text.ChatFormat;
-import io.vectune.models.text.Tokenizer;
 import io.vectune.models.train.TokenRow;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.VectuneException;
@@ -19,15 +18,13 @@ final class RowEncoder {
     /// The label of a token without loss, as transformers has it.
     private static final int IGNORED = -100;
 
-    private final Tokenizer tokenizer;
-    private final @Nullable ChatFormat chat;
+    private final TextTools tools;
     private final DataOptions options;
     private int truncatedRows;
     private int unevenBoundaries;
 
-    RowEncoder(Tokenizer tokenizer, @Nullable ChatFormat chat, DataOptions options) {
-        this.tokenizer = tokenizer;
-        this.chat = chat;
+    RowEncoder(TextTools tools, DataOptions options) {
+        this.tools = tools;
         this.options = options;
     }
 
@@ -41,7 +38,7 @@ final class RowEncoder {
 
     /// The ids of a whole document.
     int[] document(String text, String origin) {
-        int[] ids = withEos(tokenizer.encode(text, true));
+        int[] ids = withEos(tools.tokenizer().encode(text, true));
         int outside = firstOutside(ids);
         if (outside >= 0) {
             throw new FileFormatException(origin + ": " + outsideVocabulary("token " + outside, ids[outside]));
@@ -54,22 +51,22 @@ final class RowEncoder {
         int[] labels;
         switch (line.kind()) {
             case TEXT -> {
-                ids = withEos(tokenizer.encode(line.text("text"), true));
+                ids = withEos(tools.tokenizer().encode(line.text("text"), true));
                 labels = ids.clone();
             }
             case COMPLETION -> {
                 String prompt = line.text("prompt");
-                ids = withEos(tokenizer.encode(prompt + line.text("completion"), true));
+                ids = withEos(tools.tokenizer().encode(prompt + line.text("completion"), true));
                 labels = new int[ids.length];
                 Arrays.fill(labels, IGNORED);
-                int border = border(tokenizer.encode(prompt, true), ids);
+                int border = border(tools.tokenizer().encode(prompt, true), ids);
                 System.arraycopy(ids, border, labels, border, ids.length - border);
             }
             case MESSAGES -> {
                 List<Map<String, Object>> messages = line.messages();
                 String whole = render(line, messages, false);
                 // The template writes the special tokens itself.
-                ids = tokenizer.encode(whole, false);
+                ids = tools.tokenizer().encode(whole, false);
                 labels = new int[ids.length];
                 Arrays.fill(labels, IGNORED);
                 labelAnswers(line, messages, whole, ids, labels);
@@ -134,7 +131,7 @@ final class RowEncoder {
             return ids;
         }
         int eos =
-                tokenizer
+                tools.tokenizer()
                         .eosId()
                         .orElseThrow(
                                 () ->
@@ -157,6 +154,7 @@ final class RowEncoder {
     }
 
     private String render(DataLine line, List<Map<String, Object>> messages, boolean addGenerationPrompt) {
+        ChatFormat chat = tools.chat();
         if (chat == null) {
             throw line.problem("has messages, but the model has no chat template; use prompt and completion");
         }
@@ -187,8 +185,8 @@ final class RowEncoder {
                                 + turn
                                 + "] differently when more follow; let each row end with the answer to learn");
             }
-            int from = border(tokenizer.encode(before, false), ids);
-            int to = turn == messages.size() - 1 ? ids.length : border(tokenizer.encode(until, false), ids);
+            int from = border(tools.tokenizer().encode(before, false), ids);
+            int to = turn == messages.size() - 1 ? ids.length : border(tools.tokenizer().encode(until, false), ids);
             System.arraycopy(ids, from, labels, from, Math.max(0, to - from));
         }
         if (!answered) {
