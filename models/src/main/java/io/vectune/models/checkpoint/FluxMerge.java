@@ -68,8 +68,11 @@ public final class FluxMerge {
                                 linear.weight().outFeatures(),
                                 linear.weight().inFeatures()));
             } else if (!belongsToChangedLayer(name)) {
-                boolean casts = dtype != null && tensor.dtype().isFloat() && !quantized.owns(name);
-                specs.put(name, TensorSpec.of(casts ? dtype : tensor.dtype(), tensor.shape()));
+                DType type = tensor.dtype();
+                if (dtype != null && type.isFloat() && !quantized.owns(name)) {
+                    type = dtype;
+                }
+                specs.put(name, TensorSpec.of(type, tensor.shape()));
             }
         }
     }
