@@ -17,8 +17,7 @@ import org.jspecify.annotations.Nullable;
 /// @param biases which biases of the base are trained too
 /// @param description fields that say something about the adapter and change nothing: `task_type`,
 ///   `base_model_name_or_path`
-public record AdapterConfig(
-        AdapterRecipe recipe, Targeting targeting, Biases biases, Map<String, Object> description) {
+public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Biases biases, Map<String, Object> description) {
     /// Which biases of the base are trained too.
     public enum Biases {
         /// None.

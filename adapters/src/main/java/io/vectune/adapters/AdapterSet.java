@@ -192,8 +192,7 @@ public final class AdapterSet implements AutoCloseable {
                 }
             }
             boolean alone = ofModule.size() == 1 && ofModule.getFirst().weight() == 1;
-            composed.adapters.put(
-                    module, alone ? ofModule.getFirst().adapter() : new ComposedAdapter(ofModule));
+            composed.adapters.put(module, alone ? ofModule.getFirst().adapter() : new ComposedAdapter(ofModule));
         }
         return composed;
     }
@@ -205,15 +204,12 @@ public final class AdapterSet implements AutoCloseable {
         for (AdapterSet member : members) {
             mixed.sites.putAll(member.sites);
         }
-        mixed.sites.forEach(
-                (module, site) ->
-                        mixed.adapters.put(
-                                module,
-                                new MixedAdapter(
-                                        site,
-                                        members.stream()
-                                                .map(member -> Optional.ofNullable(member.adapter(module)))
-                                                .toList())));
+        mixed.sites.forEach((module, site) ->
+                mixed.adapters.put(
+                        module,
+                        new MixedAdapter(
+                                site,
+                                members.stream().map(member -> Optional.ofNullable(member.adapter(module))).toList())));
         return mixed;
     }
 

@@ -39,7 +39,7 @@ public final class ComposedAdapter implements Adapter {
     private final List<ProductMember> outputs = new ArrayList<>();
 
     /// @throws IllegalArgumentException if the layers differ, a weight is not finite, or an adapter replaces the layer
-    ///     and therefore cannot be combined
+    ///   and therefore cannot be combined
     public ComposedAdapter(List<Member> members) {
         if (members.isEmpty()) {
             throw new IllegalArgumentException("a composition needs at least one adapter");
@@ -48,8 +48,7 @@ public final class ComposedAdapter implements Adapter {
         for (int index = 0; index < members.size(); index++) {
             Member member = members.get(index);
             if (!Float.isFinite(member.weight)) {
-                throw new IllegalArgumentException(
-                        "adapter weight: expected a finite number, found " + member.weight);
+                throw new IllegalArgumentException("adapter weight: expected a finite number, found " + member.weight);
             }
             if (member.adapter.inFeatures() != inFeatures() || member.adapter.outFeatures() != outFeatures()) {
                 throw new IllegalArgumentException("adapters of different layers cannot be composed");
@@ -223,11 +222,7 @@ public final class ComposedAdapter implements Adapter {
     }
 
     private void backwardInputs(
-            AdapterCall call,
-            List<Matrix> chain,
-            Matrix gradLast,
-            @Nullable Matrix gradInput,
-            List<Matrix> gradients) {
+            AdapterCall call, List<Matrix> chain, Matrix gradLast, @Nullable Matrix gradInput, List<Matrix> gradients) {
         Compute compute = call.compute();
         Matrix g = gradLast;
         for (int at = inputs.size() - 1; at >= 0; at--) {
@@ -291,8 +286,7 @@ public final class ComposedAdapter implements Adapter {
         float[] row = new float[weight.inFeatures()];
         for (int o = 0; o < weight.outFeatures(); o++) {
             weight.decode(o, o + 1, 0, row.length, row, 0, row.length);
-            MemorySegment.copy(
-                    row, 0, dense.segment(), Tensor.FLOAT, dense.rowOffset(o), row.length);
+            MemorySegment.copy(row, 0, dense.segment(), Tensor.FLOAT, dense.rowOffset(o), row.length);
         }
     }
 

@@ -92,10 +92,7 @@ public final class MixedAdapter implements Adapter {
         RowGroups groups = call.options().groups();
         if (groups.rows() != call.x().rows()) {
             throw new IllegalArgumentException(
-                    "row groups: expected "
-                            + call.x().rows()
-                            + " rows of the mixed batch, found "
-                            + groups.rows());
+                    "row groups: expected " + call.x().rows() + " rows of the mixed batch, found " + groups.rows());
         }
         return groups.runs();
     }
@@ -172,8 +169,7 @@ public final class MixedAdapter implements Adapter {
             if (adapterOf(run) instanceof InputMap map) {
                 Matrix mapped = workspace.matrix(rows.rows(), inFeatures());
                 RowKernels.copy(compute, rows, mapped);
-                map.backwardInput(
-                        callOf(call, run, map, saved), mapped, rows, gradientsOf(gradients, run.adapter()));
+                map.backwardInput(callOf(call, run, map, saved), mapped, rows, gradientsOf(gradients, run.adapter()));
             }
             saved += savedOf(run);
         }
@@ -215,8 +211,7 @@ public final class MixedAdapter implements Adapter {
                 RowKernels.copy(compute, g, through);
             }
             case Adapter other -> {
-                other.backward(
-                        callOf(call, run, other, saved), g, direct, gradientsOf(gradients, run.adapter()));
+                other.backward(callOf(call, run, other, saved), g, direct, gradientsOf(gradients, run.adapter()));
                 through.fill(0);
             }
         }
@@ -224,7 +219,6 @@ public final class MixedAdapter implements Adapter {
 
     @Override
     public void merge(Compute compute, Weight weight, Matrix merged) {
-        throw new IllegalStateException(
-                "a mixed batch has no one weight to merge into; merge each adapter by itself");
+        throw new IllegalStateException("a mixed batch has no one weight to merge into; merge each adapter by itself");
     }
 }

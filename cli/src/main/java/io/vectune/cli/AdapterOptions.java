@@ -17,7 +17,10 @@ final class AdapterOptions {
     @Option(names = "--rank", paramLabel = "R", description = "Rank (default: that of the kind).")
     private @Nullable Integer rank;
 
-    @Option(names = "--alpha", paramLabel = "A", description = "lora_alpha: the scaling is A / R (default: that of the kind).")
+    @Option(
+            names = "--alpha",
+            paramLabel = "A",
+            description = "lora_alpha: the scaling is A / R (default: that of the kind).")
     private @Nullable Double alpha;
 
     @Option(names = "--dropout", paramLabel = "P", description = "lora_dropout (default: 0).")
@@ -79,8 +82,10 @@ final class AdapterOptions {
     /// Refuses all of these options.
     void requireNone(String because) {
         if (rank != null || alpha != null || dropout != null || targets != null || !fields.isEmpty()) {
-            throw new UsageException("--rank, --alpha, --dropout, --targets and --set describe a new adapter; with "
-                    + because + " the configuration is that of the adapter");
+            throw new UsageException(
+                    "--rank, --alpha, --dropout, --targets and --set describe a new adapter; with "
+                            + because
+                            + " the configuration is that of the adapter");
         }
     }
 }

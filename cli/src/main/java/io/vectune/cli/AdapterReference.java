@@ -25,7 +25,7 @@ record AdapterReference(Path path, float weight) {
         } catch (NumberFormatException notANumber) {
             // falls through to the message
         }
-        throw new UsageException("--adapter " + text + ": expected PATH or PATH=WEIGHT with a finite number, found \""
-                + number + "\"");
+        throw new UsageException(
+                "--adapter " + text + ": expected PATH or PATH=WEIGHT with a finite number, found \"" + number + "\"");
     }
 }

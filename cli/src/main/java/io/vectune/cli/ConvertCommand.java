@@ -25,11 +25,19 @@ final class ConvertCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(names = "--in", required = true, paramLabel = "PATH", description = "The adapter: directory or .safetensors file.")
+    @Option(
+            names = "--in",
+            required = true,
+            paramLabel = "PATH",
+            description = "The adapter: directory or .safetensors file.")
     @SuppressWarnings("NullAway.Init")
     private Path in;
 
-    @Option(names = "--out", required = true, paramLabel = "PATH", description = "Directory (peft, lora) or .safetensors file to write.")
+    @Option(
+            names = "--out",
+            required = true,
+            paramLabel = "PATH",
+            description = "Directory (peft, lora) or .safetensors file to write.")
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
@@ -49,7 +57,11 @@ final class ConvertCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
-    @Option(names = "--rank", paramLabel = "R", defaultValue = "16", description = "--to lora: rank where the adapter is no LoRA (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--rank",
+            paramLabel = "R",
+            defaultValue = "16",
+            description = "--to lora: rank where the adapter is no LoRA (default: ${DEFAULT-VALUE}).")
     private int rank;
 
     @Option(names = "--force", description = "Replace what is there.")

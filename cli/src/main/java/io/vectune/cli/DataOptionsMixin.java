@@ -12,7 +12,8 @@ final class DataOptionsMixin {
             names = "--data",
             required = true,
             paramLabel = "FILE",
-            description = ".txt, or .jsonl with rows of text; prompt and completion; messages; or input_ids and labels.")
+            description =
+                    ".txt, or .jsonl with rows of text; prompt and completion; messages; or input_ids and labels.")
     @SuppressWarnings("NullAway.Init")
     private Path data;
 
@@ -31,10 +32,7 @@ final class DataOptionsMixin {
         if (maxLength < 2) {
             throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
         }
-        DataSet rows = DataSet.load(
-                data,
-                text,
-                new DataOptions(maxLength, appendEos, model.config().vocabSize()));
+        DataSet rows = DataSet.load(data, text, new DataOptions(maxLength, appendEos, model.config().vocabSize()));
         if (rows.truncatedRows() > 0) {
             output.note(
                     "%s: %d of %d rows were longer than %d tokens and lost their end (--max-length)",

@@ -17,17 +17,27 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /// `vectune dequantize`: quantized layers back into dense ones.
-@Command(name = "dequantize", description = "Turn the quantized layers of a model directory or .safetensors file into dense NAME.weight.")
+@Command(
+        name = "dequantize",
+        description = "Turn the quantized layers of a model directory or .safetensors file into dense NAME.weight.")
 final class DequantizeCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(names = "--model", required = true, paramLabel = "PATH", description = "Model directory or .safetensors file.")
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "PATH",
+            description = "Model directory or .safetensors file.")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
-    @Option(names = "--out", required = true, paramLabel = "PATH", description = "Directory or file to write, as --model.")
+    @Option(
+            names = "--out",
+            required = true,
+            paramLabel = "PATH",
+            description = "Directory or file to write, as --model.")
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
@@ -60,8 +70,10 @@ final class DequantizeCommand implements Callable<Integer> {
             return DequantizeCheckpoint.file(model, out, type, compute, each);
         }
         if (!Files.isDirectory(model)) {
-            throw new VectuneException(model + ": expected a model directory or a .safetensors file"
-                    + (Files.exists(model) ? ", found another file" : "; there is no such path"));
+            throw new VectuneException(
+                    model
+                            + ": expected a model directory or a .safetensors file"
+                            + (Files.exists(model) ? ", found another file" : "; there is no such path"));
         }
         OutputDirectory.check(out, force);
         return DequantizeCheckpoint.directory(model, out, force, type, compute, each);

@@ -40,14 +40,14 @@ final class EvalCommand implements Callable<Integer> {
             DataSet rows = data.load(TextSide.of(host.model()), opened.model(), output);
             long start = System.nanoTime();
             Evaluation evaluation;
-            try (Progress progress =
-                    Progress.start(output.err(), "eval", rows.rows().size(), "rows")) {
-                evaluation = Evaluation.of(
-                        opened.model(),
-                        opened.adapters(),
-                        opened.compute(),
-                        rows.rows(),
-                        done -> progress.at(done, ""));
+            try (Progress progress = Progress.start(output.err(), "eval", rows.rows().size(), "rows")) {
+                evaluation =
+                        Evaluation.of(
+                                opened.model(),
+                                opened.adapters(),
+                                opened.compute(),
+                                rows.rows(),
+                                done -> progress.at(done, ""));
             }
             double seconds = (System.nanoTime() - start) * 1e-9;
             if (json) {

@@ -30,7 +30,9 @@ final class FluxHost implements AutoCloseable {
                 AdapterReference reference = AdapterReference.parse(text);
                 FluxAdapter adapter = FluxAdapterFile.read(reference.path(), base.config(), arena);
                 count++;
-                active = active.with(adapter.named("adapter " + count + " (" + reference.path() + ")"), reference.weight());
+                active =
+                        active.with(
+                                adapter.named("adapter " + count + " (" + reference.path() + ")"), reference.weight());
             }
             this.adapters = active;
         } catch (RuntimeException failure) {

@@ -26,21 +26,36 @@ final class FluxMergeCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(names = "--model", required = true, paramLabel = "DIR", description = "Transformer or pipeline directory of diffusers.")
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "DIR",
+            description = "Transformer or pipeline directory of diffusers.")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
-    @Option(names = "--adapter", required = true, paramLabel = "PATH[=WEIGHT]", description = "LoRA or Control LoRA; several add up.")
+    @Option(
+            names = "--adapter",
+            required = true,
+            paramLabel = "PATH[=WEIGHT]",
+            description = "LoRA or Control LoRA; several add up.")
     private List<String> adapters = new ArrayList<>();
 
     @Option(names = "--out", required = true, paramLabel = "DIR", description = "Directory to write.")
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
-    @Option(names = "--dtype", paramLabel = "TYPE", description = "f32, bf16 or f16 for all float tensors (default: as they are).")
+    @Option(
+            names = "--dtype",
+            paramLabel = "TYPE",
+            description = "f32, bf16 or f16 for all float tensors (default: as they are).")
     private @Nullable String dtype;
 
-    @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "Threads (default: one a physical core).")
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Threads (default: one a physical core).")
     private int threads;
 
     @Option(names = "--force", description = "Replace files in an output directory that holds something.")
@@ -52,8 +67,7 @@ final class FluxMergeCommand implements Callable<Integer> {
         OutputDirectory.check(out, force);
         try (FluxHost host = new FluxHost(model, adapters, threads)) {
             int layers =
-                    FluxMerge.directory(
-                            FluxLoader.directory(model), out, force, host.adapters(), type, host.compute());
+                    FluxMerge.directory(FluxLoader.directory(model), out, force, host.adapters(), type, host.compute());
             Output.of(spec).note("%d layers changed; wrote %s", layers, out);
         }
         return 0;

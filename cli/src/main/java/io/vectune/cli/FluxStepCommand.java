@@ -31,14 +31,22 @@ final class FluxStepCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(names = "--model", required = true, paramLabel = "DIR", description = "Transformer or pipeline directory of diffusers.")
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "DIR",
+            description = "Transformer or pipeline directory of diffusers.")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
     @Option(names = "--adapter", paramLabel = "PATH[=WEIGHT]", description = "LoRA or Control LoRA; several add up.")
     private List<String> adapters = new ArrayList<>();
 
-    @Option(names = "--inputs", required = true, paramLabel = "FILE", description = "The safetensors file with the inputs.")
+    @Option(
+            names = "--inputs",
+            required = true,
+            paramLabel = "FILE",
+            description = "The safetensors file with the inputs.")
     @SuppressWarnings("NullAway.Init")
     private Path inputs;
 
@@ -46,7 +54,11 @@ final class FluxStepCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
-    @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "Threads (default: one a physical core).")
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Threads (default: one a physical core).")
     private int threads;
 
     @Option(names = "--force", description = "Replace the output file if it exists.")
@@ -72,7 +84,8 @@ final class FluxStepCommand implements Callable<Integer> {
             }
             double seconds = (System.nanoTime() - start) * 1e-9;
             SafetensorsWriter.write(out, Map.of("prediction", prediction), Map.of());
-            Output.of(spec).note("%d samples of %d image tokens in %.2f s; wrote %s", samples.size(), tokens, seconds, out);
+            Output.of(spec)
+                    .note("%d samples of %d image tokens in %.2f s; wrote %s", samples.size(), tokens, seconds, out);
         }
         return 0;
     }

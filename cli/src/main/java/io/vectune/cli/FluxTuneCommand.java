@@ -33,7 +33,11 @@ final class FluxTuneCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(names = "--model", required = true, paramLabel = "DIR", description = "Transformer or pipeline directory of diffusers.")
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "DIR",
+            description = "Transformer or pipeline directory of diffusers.")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
@@ -41,11 +45,16 @@ final class FluxTuneCommand implements Callable<Integer> {
             names = "--data",
             required = true,
             paramLabel = "FILE",
-            description = "Safetensors file: latents, control, encoder_hidden_states, pooled_projections, img_ids, txt_ids.")
+            description =
+                    "Safetensors file: latents, control, encoder_hidden_states, pooled_projections, img_ids, txt_ids.")
     @SuppressWarnings("NullAway.Init")
     private Path data;
 
-    @Option(names = "--out", required = true, paramLabel = "FILE", description = "The .safetensors file to write, as diffusers loads it.")
+    @Option(
+            names = "--out",
+            required = true,
+            paramLabel = "FILE",
+            description = "The .safetensors file to write, as diffusers loads it.")
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
@@ -55,32 +64,68 @@ final class FluxTuneCommand implements Callable<Integer> {
     @Option(names = "--alpha", paramLabel = "A", description = "lora_alpha (default: the rank).")
     private @Nullable Integer alpha;
 
-    @Option(names = "--targets", split = ",", paramLabel = "NAME", description = "Layers to adapt (default: all linear layers).")
+    @Option(
+            names = "--targets",
+            split = ",",
+            paramLabel = "NAME",
+            description = "Layers to adapt (default: all linear layers).")
     private @Nullable List<String> targets;
 
-    @Option(names = "--steps", paramLabel = "N", defaultValue = "100", description = "Steps (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--steps",
+            paramLabel = "N",
+            defaultValue = "100",
+            description = "Steps (default: ${DEFAULT-VALUE}).")
     private int steps;
 
-    @Option(names = "--batch-size", paramLabel = "N", defaultValue = "1", description = "Rows of a step (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--batch-size",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "Rows of a step (default: ${DEFAULT-VALUE}).")
     private int batchSize;
 
-    @Option(names = "--lr", paramLabel = "X", defaultValue = "1e-4", description = "Learning rate (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--lr",
+            paramLabel = "X",
+            defaultValue = "1e-4",
+            description = "Learning rate (default: ${DEFAULT-VALUE}).")
     private double learningRate;
 
-    @Option(names = "--clip", paramLabel = "X", defaultValue = "1", description = "Largest gradient norm; 0 = off (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--clip",
+            paramLabel = "X",
+            defaultValue = "1",
+            description = "Largest gradient norm; 0 = off (default: ${DEFAULT-VALUE}).")
     private double clip;
 
-    @Option(names = "--guidance", paramLabel = "X", defaultValue = "3.5", description = "Guidance in training, for models that take it (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--guidance",
+            paramLabel = "X",
+            defaultValue = "3.5",
+            description = "Guidance in training, for models that take it (default: ${DEFAULT-VALUE}).")
     private float guidance;
 
-    @Option(names = "--sampling", paramLabel = "KIND", defaultValue = "uniform", description = "Noise levels: uniform or logit_normal (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--sampling",
+            paramLabel = "KIND",
+            defaultValue = "uniform",
+            description = "Noise levels: uniform or logit_normal (default: ${DEFAULT-VALUE}).")
     @SuppressWarnings("NullAway.Init")
     private FlowMatching.Sampling sampling;
 
-    @Option(names = "--seed", paramLabel = "N", defaultValue = "0", description = "Seed of start values and noise (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--seed",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Seed of start values and noise (default: ${DEFAULT-VALUE}).")
     private long seed;
 
-    @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "Threads (default: one a physical core).")
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Threads (default: one a physical core).")
     private int threads;
 
     @Option(names = "--force", description = "Replace the output file if it exists.")
@@ -106,7 +151,9 @@ final class FluxTuneCommand implements Callable<Integer> {
             try (AdapterSet set = AdapterSet.create(config, widened.sites(), host.compute(), seed);
                     FluxTrainer trainer =
                             new FluxTrainer(widened, set, host.compute(), rows, task, batchSize, options)) {
-                output.note("%d layers, %d trainable parameters, %d rows", set.adapters().size(), set.trainableElements(), rows.size());
+                output.note(
+                        "%d layers, %d trainable parameters, %d rows",
+                        set.adapters().size(), set.trainableElements(), rows.size());
                 trainer.run(step -> print(output, step));
                 FluxAdapterWriter.write(set, out);
             }
@@ -117,6 +164,7 @@ final class FluxTuneCommand implements Callable<Integer> {
 
     private static void print(Output output, StepRecord step) {
         output.note(
-                "step %d  loss %.5f  gradient norm %.3g  %.1f s", step.step(), step.loss(), step.gradientNorm(), step.seconds());
+                "step %d  loss %.5f  gradient norm %.3g  %.1f s",
+                step.step(), step.loss(), step.gradientNorm(), step.seconds());
     }
 }

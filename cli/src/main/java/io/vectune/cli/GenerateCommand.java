@@ -29,7 +29,9 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /// `vectune generate`: the continuation of a prompt, streamed to stdout; or a conversation.
-@Command(name = "generate", description = "Continue a prompt, or chat. The text goes to stdout, everything else to stderr.")
+@Command(
+        name = "generate",
+        description = "Continue a prompt, or chat. The text goes to stdout, everything else to stderr.")
 final class GenerateCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")
@@ -51,7 +53,10 @@ final class GenerateCommand implements Callable<Integer> {
         @Option(names = "--prompt", paramLabel = "TEXT", description = "The text to continue.")
         private @Nullable String prompt;
 
-        @Option(names = "--message", paramLabel = "TEXT", description = "One message of a user, in the model's chat format.")
+        @Option(
+                names = "--message",
+                paramLabel = "TEXT",
+                description = "One message of a user, in the model's chat format.")
         private @Nullable String message;
 
         @Option(names = "--chat", description = "A conversation: one message a line of stdin.")
@@ -71,25 +76,48 @@ final class GenerateCommand implements Callable<Integer> {
     @Option(names = "--temperature", paramLabel = "T", description = "0 takes the most probable token (default: 0).")
     private float temperature;
 
-    @Option(names = "--top-k", paramLabel = "K", defaultValue = "0", description = "Draw from the K most probable tokens (0 = off).")
+    @Option(
+            names = "--top-k",
+            paramLabel = "K",
+            defaultValue = "0",
+            description = "Draw from the K most probable tokens (0 = off).")
     private int topK;
 
-    @Option(names = "--top-p", paramLabel = "P", defaultValue = "1", description = "Draw from the tokens that make up P of the probability.")
+    @Option(
+            names = "--top-p",
+            paramLabel = "P",
+            defaultValue = "1",
+            description = "Draw from the tokens that make up P of the probability.")
     private float topP;
 
-    @Option(names = "--min-p", paramLabel = "P", defaultValue = "0", description = "Leave out tokens below P times the largest probability.")
+    @Option(
+            names = "--min-p",
+            paramLabel = "P",
+            defaultValue = "0",
+            description = "Leave out tokens below P times the largest probability.")
     private float minP;
 
-    @Option(names = "--repetition-penalty", paramLabel = "X", defaultValue = "1", description = "Above 1 discourages repeated tokens.")
+    @Option(
+            names = "--repetition-penalty",
+            paramLabel = "X",
+            defaultValue = "1",
+            description = "Above 1 discourages repeated tokens.")
     private float repetitionPenalty;
 
-    @Option(names = "--seed", paramLabel = "N", defaultValue = "0", description = "Seed of the draws (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--seed",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Seed of the draws (default: ${DEFAULT-VALUE}).")
     private long seed;
 
     @Option(names = "--ignore-eos", description = "Go on after an end token.")
     private boolean ignoreEos;
 
-    @Option(names = "--context", paramLabel = "N", description = "Most tokens of prompt and continuations (default: what they need).")
+    @Option(
+            names = "--context",
+            paramLabel = "N",
+            description = "Most tokens of prompt and continuations (default: what they need).")
     private @Nullable Integer context;
 
     @Option(names = "--json", description = "Print one JSON object with text, tokens and speed instead of the stream.")
@@ -112,8 +140,11 @@ final class GenerateCommand implements Callable<Integer> {
                 throw new UsageException("--prompt: expected at least one token, found an empty text");
             }
             if (prompt.length >= capacity) {
-                throw new UsageException("--context: expected more than the " + prompt.length
-                        + " tokens of the prompt, found " + capacity);
+                throw new UsageException(
+                        "--context: expected more than the "
+                                + prompt.length
+                                + " tokens of the prompt, found "
+                                + capacity);
             }
             try (DecoderSession session = opened.session(capacity)) {
                 generate(output, session, text, prompt, options);
@@ -124,8 +155,7 @@ final class GenerateCommand implements Callable<Integer> {
 
     private GenerationOptions options(Set<Integer> stopTokens) {
         try {
-            return new GenerationOptions(
-                    maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stopTokens);
+            return new GenerationOptions(maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stopTokens);
         } catch (IllegalArgumentException wrong) {
             throw new UsageException("--" + String.valueOf(wrong.getMessage()).replaceFirst(" ", "-"));
         }
@@ -170,15 +200,20 @@ final class GenerateCommand implements Callable<Integer> {
         PrintWriter out = output.out();
         StreamingDecoder decoder = text.tokenizer().streamingDecoder(true);
         StringBuilder whole = new StringBuilder();
-        Continuation continuation = TextGeneration.run(session, prompt, options, token -> {
-            String piece = decoder.add(token);
-            whole.append(piece);
-            if (!json) {
-                out.print(piece);
-                out.flush();
-            }
-            return true;
-        });
+        Continuation continuation =
+                TextGeneration.run(
+                        session,
+                        prompt,
+                        options,
+                        token -> {
+                            String piece = decoder.add(token);
+                            whole.append(piece);
+                            if (!json) {
+                                out.print(piece);
+                                out.flush();
+                            }
+                            return true;
+                        });
         String rest = decoder.finish();
         whole.append(rest);
         if (json) {
@@ -206,8 +241,7 @@ final class GenerateCommand implements Callable<Integer> {
     private void chat(Output output, Host opened, TextSide text, GenerationOptions options) throws IOException {
         ChatFormat format = format(text);
         List<Map<String, Object>> messages = conversation();
-        int capacity =
-                context == null ? Math.min(opened.model().config().maxPositionEmbeddings(), 8192) : context;
+        int capacity = context == null ? Math.min(opened.model().config().maxPositionEmbeddings(), 8192) : context;
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         if (Progress.onTerminal()) {
             output.note("One message a line; an empty line or the end of the input ends the conversation.");
@@ -217,8 +251,11 @@ final class GenerateCommand implements Callable<Integer> {
                 messages.add(Map.of("role", "user", "content", line));
                 int[] prompt = text.tokenizer().encode(format.render(messages, true), false);
                 if (prompt.length >= capacity) {
-                    throw new UsageException("--context: the conversation has " + prompt.length
-                            + " tokens, the session holds " + capacity);
+                    throw new UsageException(
+                            "--context: the conversation has "
+                                    + prompt.length
+                                    + " tokens, the session holds "
+                                    + capacity);
                 }
                 session.rewind(0);
                 Continuation answer = generate(output, session, text, prompt, options);

@@ -1,15 +1,15 @@
 package io.vectune.cli;
 
 import io.vectune.adapters.Adapter;
-import io.vectune.adapters.LayerSite;
-import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.AdapterSet.Weighted;
-import io.vectune.models.transform.QuantizedModel;
+import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
 import io.vectune.models.load.LoadedModel;
 import io.vectune.models.load.ModelLoader;
+import io.vectune.models.transform.QuantizedModel;
 import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.CpuTopology;
@@ -31,19 +31,24 @@ final class Host implements AutoCloseable {
     private final DecoderModel model;
     private final @Nullable AdapterSet adapterSet;
 
-    private Host(
-            Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
+    private Host(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
         this.team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
         this.compute = new Compute(team);
         try {
             this.loaded = ModelLoader.load(path, arena);
-            this.model = quantizer == null
-                    ? loaded.decoder()
-                    : QuantizedModel.of(
-                            loaded.decoder(), quantizer, QuantizedModel.ALL_BUT_HEAD, compute, arena, layer -> {});
+            this.model =
+                    quantizer == null
+                            ? loaded.decoder()
+                            : QuantizedModel.of(
+                                    loaded.decoder(),
+                                    quantizer,
+                                    QuantizedModel.ALL_BUT_HEAD,
+                                    compute,
+                                    arena,
+                                    layer -> {});
             for (AdapterReference reference : references) {
-                adapters.add(new Weighted(
-                        AdapterFiles.read(reference.path(), sites(model), compute), reference.weight()));
+                adapters.add(
+                        new Weighted(AdapterFiles.read(reference.path(), sites(model), compute), reference.weight()));
             }
             this.adapterSet = compose(adapters);
         } catch (RuntimeException failure) {
@@ -56,16 +61,16 @@ final class Host implements AutoCloseable {
     ///
     /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
     /// @param threads size of the team; 0 for one a physical core
-    static Host open(
-            Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
+    static Host open(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
         return new Host(path, quantizer, references, threads);
     }
 
     /// The linear layers that adapters can sit on.
     static List<LayerSite> sites(DecoderModel model) {
         return model.linears().stream()
-                .map(linear -> new LayerSite(
-                        linear.name(), linear.weight(), linear.bias(), linear.name().equals(DecoderModel.HEAD)))
+                .map(linear ->
+                        new LayerSite(
+                                linear.name(), linear.weight(), linear.bias(), linear.name().equals(DecoderModel.HEAD)))
                 .toList();
     }
 

@@ -20,7 +20,8 @@ final class HostOptions {
     @Option(
             names = "--adapter",
             paramLabel = "PATH[=WEIGHT]",
-            description = "Adapter to use: a PEFT directory, or a lora-lite or diffusers .safetensors file. Several add up.")
+            description =
+                    "Adapter to use: a PEFT directory, or a lora-lite or diffusers .safetensors file. Several add up.")
     private List<String> adapters = new ArrayList<>();
 
     @Option(

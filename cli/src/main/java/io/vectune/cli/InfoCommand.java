@@ -18,7 +18,10 @@ final class InfoCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Parameters(index = "0", paramLabel = "PATH", description = "Model directory, .safetensors or .gguf file, or adapter.")
+    @Parameters(
+            index = "0",
+            paramLabel = "PATH",
+            description = "Model directory, .safetensors or .gguf file, or adapter.")
     @SuppressWarnings("NullAway.Init")
     private Path path;
 
@@ -46,8 +49,9 @@ final class InfoCommand implements Callable<Integer> {
         output.result("%-22s %s", "path", path);
         output.result("%-22s %s", "kind", inventory.kind());
         inventory.facts().forEach((name, value) -> output.result("%-22s %s", name, value));
-        output.result("%-22s %,d in %d tensors, %s", "stored values", inventory.elements(),
-                inventory.tensors().size(), Progress.bytes(inventory.bytes()));
+        output.result(
+                "%-22s %,d in %d tensors, %s",
+                "stored values", inventory.elements(), inventory.tensors().size(), Progress.bytes(inventory.bytes()));
         inventory.bytesByType().forEach((type, bytes) -> output.result("%-22s %s", "  " + type, Progress.bytes(bytes)));
         if (tensors) {
             for (Inventory.Entry entry : inventory.tensors()) {

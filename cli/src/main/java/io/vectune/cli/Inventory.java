@@ -29,30 +29,31 @@ import tools.jackson.databind.node.ObjectNode;
 /// @param kind `model`, `gguf model`, `PEFT adapter`, `lora-lite adapter`, `LoRA file`, `checkpoint`
 /// @param facts from configuration or metadata, in order
 record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
-    private static final List<String> CONFIG_FIELDS = List.of(
-            "architectures",
-            "_class_name",
-            "model_type",
-            "hidden_size",
-            "intermediate_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            "head_dim",
-            "vocab_size",
-            "max_position_embeddings",
-            "tie_word_embeddings",
-            "in_channels",
-            "num_layers",
-            "num_single_layers",
-            "attention_head_dim",
-            "joint_attention_dim",
-            "pooled_projection_dim",
-            "guidance_embeds",
-            "torch_dtype",
-            "dtype");
-    private static final List<String> GGUF_FIELDS = List.of(
-            "general.architecture", "general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre");
+    private static final List<String> CONFIG_FIELDS =
+            List.of(
+                    "architectures",
+                    "_class_name",
+                    "model_type",
+                    "hidden_size",
+                    "intermediate_size",
+                    "num_hidden_layers",
+                    "num_attention_heads",
+                    "num_key_value_heads",
+                    "head_dim",
+                    "vocab_size",
+                    "max_position_embeddings",
+                    "tie_word_embeddings",
+                    "in_channels",
+                    "num_layers",
+                    "num_single_layers",
+                    "attention_head_dim",
+                    "joint_attention_dim",
+                    "pooled_projection_dim",
+                    "guidance_embeds",
+                    "torch_dtype",
+                    "dtype");
+    private static final List<String> GGUF_FIELDS =
+            List.of("general.architecture", "general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre");
 
     /// One tensor as it is stored.
     record Entry(String name, String type, String shape, long elements, long bytes) {}
@@ -76,19 +77,20 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
                 return file(path, arena);
             }
         }
-        throw new VectuneException(path
-                + ": expected a model directory, an adapter, or a .safetensors or .gguf file, found another file");
+        throw new VectuneException(
+                path + ": expected a model directory, an adapter, or a .safetensors or .gguf file, found another file");
     }
 
     private static Inventory peft(Path path, Arena arena) {
         AdapterConfig config = PeftDirectory.readConfig(path);
         Map<String, Object> facts = new LinkedHashMap<>();
         facts.put("adapter", config.recipe().kind());
-        config.fields().forEach((field, value) -> {
-            if (value != null && !field.equals("inference_mode")) {
-                facts.put(field, value);
-            }
-        });
+        config.fields()
+                .forEach((field, value) -> {
+                    if (value != null && !field.equals("inference_mode")) {
+                        facts.put(field, value);
+                    }
+                });
         return new Inventory(
                 "PEFT adapter", facts, entries(SafetensorsCheckpoint.open(path.resolve(PeftDirectory.WEIGHTS), arena)));
     }
@@ -96,8 +98,11 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
     private static Inventory model(Path path, Arena arena) {
         Path file = path.resolve("config.json");
         if (!Files.isRegularFile(file)) {
-            throw new VectuneException(path + ": expected config.json (a model) or " + PeftDirectory.CONFIG
-                    + " (an adapter) in the directory, found neither");
+            throw new VectuneException(
+                    path
+                            + ": expected config.json (a model) or "
+                            + PeftDirectory.CONFIG
+                            + " (an adapter) in the directory, found neither");
         }
         ObjectNode config = StrictJson.readObject(file);
         Map<String, Object> facts = new LinkedHashMap<>();
@@ -128,12 +133,15 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
             }
         }
         List<Entry> entries = new ArrayList<>();
-        file.tensors().forEach((name, tensor) -> entries.add(new Entry(
-                name,
-                tensor.type().name(),
-                Arrays.toString(tensor.shape()),
-                tensor.elements(),
-                tensor.segment().byteSize())));
+        file.tensors()
+                .forEach((name, tensor) ->
+                        entries.add(
+                                new Entry(
+                                        name,
+                                        tensor.type().name(),
+                                        Arrays.toString(tensor.shape()),
+                                        tensor.elements(),
+                                        tensor.segment().byteSize())));
         return new Inventory("gguf model", facts, entries);
     }
 
@@ -155,9 +163,10 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
     private static void addFormats(Map<String, Object> facts, TensorSource source) {
         Map<String, Integer> layers = new TreeMap<>();
         for (String name : source.names()) {
-            String layer = name.endsWith(".weight")
-                    ? name.substring(0, name.length() - ".weight".length())
-                    : name.endsWith(".W_q") ? name.substring(0, name.length() - ".W_q".length()) : "";
+            String layer =
+                    name.endsWith(".weight")
+                            ? name.substring(0, name.length() - ".weight".length())
+                            : name.endsWith(".W_q") ? name.substring(0, name.length() - ".W_q".length()) : "";
             if (!layer.isEmpty()) {
                 WeightFormats.of(source, layer).ifPresent(format -> layers.merge(format.name(), 1, Integer::sum));
             }
@@ -169,12 +178,13 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
         List<Entry> entries = new ArrayList<>();
         for (String name : source.names()) {
             Tensor tensor = source.tensor(name);
-            entries.add(new Entry(
-                    name,
-                    tensor.dtype().name(),
-                    Arrays.toString(tensor.shape()),
-                    tensor.elements(),
-                    tensor.byteSize()));
+            entries.add(
+                    new Entry(
+                            name,
+                            tensor.dtype().name(),
+                            Arrays.toString(tensor.shape()),
+                            tensor.elements(),
+                            tensor.byteSize()));
         }
         return entries;
     }

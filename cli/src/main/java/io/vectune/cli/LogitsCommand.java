@@ -15,7 +15,9 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /// `vectune logits`: what the model predicts after each token, as a file that other programs read.
-@Command(name = "logits", description = "Write the logits of given tokens to a safetensors file: \"logits\" [T, vocab], f32.")
+@Command(
+        name = "logits",
+        description = "Write the logits of given tokens to a safetensors file: \"logits\" [T, vocab], f32.")
 final class LogitsCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")

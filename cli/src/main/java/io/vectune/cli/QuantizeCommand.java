@@ -39,11 +39,19 @@ final class QuantizeCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(names = "--model", required = true, paramLabel = "PATH", description = "Model directory or .safetensors file.")
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "PATH",
+            description = "Model directory or .safetensors file.")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
-    @Option(names = "--out", required = true, paramLabel = "PATH", description = "Directory or file to write, as --model.")
+    @Option(
+            names = "--out",
+            required = true,
+            paramLabel = "PATH",
+            description = "Directory or file to write, as --model.")
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
@@ -57,10 +65,16 @@ final class QuantizeCommand implements Callable<Integer> {
     @Option(names = "--group-size", paramLabel = "G", description = "hqq: weights a scale, or none (default 64).")
     private @Nullable String groupSize;
 
-    @Option(names = "--axis", paramLabel = "0|1", description = "hqq: 1 groups along the inputs (default), 0 along the outputs.")
+    @Option(
+            names = "--axis",
+            paramLabel = "0|1",
+            description = "hqq: 1 groups along the inputs (default), 0 along the outputs.")
     private @Nullable Integer axis;
 
-    @Option(names = "--meta-bits", paramLabel = "8|none", description = "hqq: bits of scales and zero points (default none).")
+    @Option(
+            names = "--meta-bits",
+            paramLabel = "8|none",
+            description = "hqq: bits of scales and zero points (default none).")
     private @Nullable String metaBits;
 
     @Option(names = "--block-size", paramLabel = "B", description = "nf4, fp4: weights an absmax (default 64).")
@@ -69,13 +83,21 @@ final class QuantizeCommand implements Callable<Integer> {
     @Option(names = "--double-quant", description = "nf4, fp4: quantize absmax as well.")
     private boolean doubleQuant;
 
-    @Option(names = "--include", split = ",", paramLabel = "NAME", description = "Also quantize these layers (such as lm_head).")
+    @Option(
+            names = "--include",
+            split = ",",
+            paramLabel = "NAME",
+            description = "Also quantize these layers (such as lm_head).")
     private List<String> include = new ArrayList<>();
 
     @Option(names = "--exclude", split = ",", paramLabel = "NAME", description = "Leave these layers dense.")
     private List<String> exclude = new ArrayList<>();
 
-    @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "Threads (default: one a physical core).")
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Threads (default: one a physical core).")
     private int threads;
 
     @Option(names = "--force", description = "Replace files in an output directory that holds something.")
@@ -92,8 +114,10 @@ final class QuantizeCommand implements Callable<Integer> {
             Output.checkFile(out, force);
         } else {
             if (!Files.isDirectory(model)) {
-                throw new VectuneException(model + ": expected a model directory or a .safetensors file"
-                        + (Files.exists(model) ? ", found another file" : "; there is no such path"));
+                throw new VectuneException(
+                        model
+                                + ": expected a model directory or a .safetensors file"
+                                + (Files.exists(model) ? ", found another file" : "; there is no such path"));
             }
             OutputDirectory.check(out, force);
         }
@@ -115,13 +139,13 @@ final class QuantizeCommand implements Callable<Integer> {
         options = doubleQuant ? options.withDoubleQuant(true) : options;
         boolean hqq = options.method().equals("hqq");
         if (!hqq && (bits != null || groupSize != null || axis != null || metaBits != null)) {
-            throw new UsageException("--bits, --group-size, --axis and --meta-bits belong to --method hqq, found --method "
-                    + method);
+            throw new UsageException(
+                    "--bits, --group-size, --axis and --meta-bits belong to --method hqq, found --method " + method);
         }
         boolean fourBit = options.method().equals("nf4") || options.method().equals("fp4");
         if (!fourBit && (blockSize != null || doubleQuant)) {
-            throw new UsageException("--block-size and --double-quant belong to --method nf4 or fp4, found --method "
-                    + method);
+            throw new UsageException(
+                    "--block-size and --double-quant belong to --method nf4 or fp4, found --method " + method);
         }
         try {
             return Quantizers.of(options);
@@ -130,24 +154,26 @@ final class QuantizeCommand implements Callable<Integer> {
         }
     }
 
-    private List<LayerReport> run(
-            Output output, boolean file, WeightQuantizer quantizer, LayerSelection selection) {
+    private List<LayerReport> run(Output output, boolean file, WeightQuantizer quantizer, LayerSelection selection) {
         try (ThreadTeam team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
                 Compute compute = new Compute(team)) {
             Progress[] progress = new Progress[1];
             int[] done = new int[1];
             long[] weights = new long[1];
             double[] seconds = new double[1];
-            Consumer<List<String>> plan = layers -> {
-                output.note("%s: %d layers to %s", model, layers.size(), quantizer.description());
-                progress[0] = Progress.start(output.err(), "quantize", layers.size(), "layers");
-            };
-            Consumer<LayerReport> each = report -> {
-                weights[0] += Math.round(8.0 * report.storedBytes() / report.bitsPerWeight());
-                seconds[0] += report.seconds();
-                progress[0].at(
-                        ++done[0], String.format(Locale.ROOT, "%.0f M weights/s", weights[0] / seconds[0] * 1e-6));
-            };
+            Consumer<List<String>> plan =
+                    layers -> {
+                        output.note("%s: %d layers to %s", model, layers.size(), quantizer.description());
+                        progress[0] = Progress.start(output.err(), "quantize", layers.size(), "layers");
+                    };
+            Consumer<LayerReport> each =
+                    report -> {
+                        weights[0] += Math.round(8.0 * report.storedBytes() / report.bitsPerWeight());
+                        seconds[0] += report.seconds();
+                        progress[0].at(
+                                ++done[0],
+                                String.format(Locale.ROOT, "%.0f M weights/s", weights[0] / seconds[0] * 1e-6));
+                    };
             try {
                 return file
                         ? QuantizeCheckpoint.file(model, out, selection, quantizer, compute, plan, each)
@@ -164,9 +190,8 @@ final class QuantizeCommand implements Callable<Integer> {
         long before = reports.stream().mapToLong(LayerReport::denseBytes).sum();
         long after = reports.stream().mapToLong(LayerReport::storedBytes).sum();
         double quantizing = reports.stream().mapToDouble(LayerReport::seconds).sum();
-        double weights = reports.stream()
-                .mapToDouble(report -> 8.0 * report.storedBytes() / report.bitsPerWeight())
-                .sum();
+        double weights =
+                reports.stream().mapToDouble(report -> 8.0 * report.storedBytes() / report.bitsPerWeight()).sum();
         if (json) {
             Map<String, Object> object = new LinkedHashMap<>();
             object.put("out", out.toString());
@@ -192,9 +217,7 @@ final class QuantizeCommand implements Callable<Integer> {
                     report.worstRowError(),
                     report.seconds());
         }
-        LayerReport worst = reports.stream()
-                .max(Comparator.comparingDouble(LayerReport::relativeError))
-                .orElseThrow();
+        LayerReport worst = reports.stream().max(Comparator.comparingDouble(LayerReport::relativeError)).orElseThrow();
         output.result(
                 "%d layers: %s -> %s, %.3f bits a weight; largest relative error %.5f (%s)",
                 reports.size(),

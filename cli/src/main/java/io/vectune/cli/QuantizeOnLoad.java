@@ -42,8 +42,13 @@ final class QuantizeOnLoad {
         } catch (IllegalArgumentException | VectuneException wrong) {
             throw new UsageException("--quantize " + text + ": " + wrong.getMessage());
         }
-        throw new UsageException("--quantize: expected hqq8, hqq6, hqq5, hqq4, hqq3, hqq2, hqq1.58 or hqq1 (with a group"
-                + " size: hqq4g32)" + others() + ", found \"" + text + "\"");
+        throw new UsageException(
+                "--quantize: expected hqq8, hqq6, hqq5, hqq4, hqq3, hqq2, hqq1.58 or hqq1 (with a group"
+                        + " size: hqq4g32)"
+                        + others()
+                        + ", found \""
+                        + text
+                        + "\"");
     }
 
     private static String others() {

@@ -39,20 +39,21 @@ import picocli.CommandLine.Spec;
 
 /// `vectune quickstart`: the whole main job on the embedded tiny model.
 ///
-/// The task: `Mirror: Mia gave the dirty bell to Lily. =` is answered by ` Lily gave the clean bell to Mia.`, a form that
-/// the base model has never seen.
+/// The task: `Mirror: Mia gave the dirty bell to Lily. =` is answered by ` Lily gave the clean bell to Mia.`, a form
+/// that the base model has never seen.
 @Command(
         name = "quickstart",
         description = "Quantize the embedded tiny model, tune DoRA on it, measure, save and generate; under a minute.")
 final class QuickstartCommand implements Callable<Integer> {
-    private static final List<String> FILES = List.of(
-            "config.json",
-            "generation_config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "task/train.jsonl",
-            "task/test.jsonl");
+    private static final List<String> FILES =
+            List.of(
+                    "config.json",
+                    "generation_config.json",
+                    "model.safetensors",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                    "task/train.jsonl",
+                    "task/test.jsonl");
     private static final int STEPS = 200;
     private static final int BATCH_ROWS = 16;
     private static final double LEARNING_RATE = 5e-3;
@@ -70,7 +71,11 @@ final class QuickstartCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
-    @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "Threads (default: one a physical core).")
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Threads (default: one a physical core).")
     private int threads;
 
     @Option(names = "--json", description = "Print one JSON object with the figures.")
@@ -103,7 +108,8 @@ final class QuickstartCommand implements Callable<Integer> {
         DataSet test = DataSet.load(model.resolve("task/test.jsonl"), text, options);
 
         Evaluation before = evaluate(host, Map.of(), test);
-        output.note("before     %.0f %% of %d held-out rows exactly right, loss %.3f",
+        output.note(
+                "before     %.0f %% of %d held-out rows exactly right, loss %.3f",
                 100 * before.exactMatch(), before.rows(), before.loss());
         Map<String, Object> config = new LinkedHashMap<>();
         config.put("r", 8);
@@ -111,8 +117,8 @@ final class QuickstartCommand implements Callable<Integer> {
         config.put("target_modules", "all-linear");
         config.put("base_model_name_or_path", model.toString());
         Path adapter = out.resolve("adapter");
-        try (AdapterSet set = AdapterSet.create(
-                AdapterConfig.of("dora", config), Host.sites(quantized), host.compute(), 0)) {
+        try (AdapterSet set =
+                AdapterSet.create(AdapterConfig.of("dora", config), Host.sites(quantized), host.compute(), 0)) {
             List<StepRecord> records = tune(output, host, model, set, train);
             PeftDirectory.write(set, adapter, true);
             TuningReport report = TuningReport.of(model, set, trainerOptions(), records);
@@ -134,8 +140,13 @@ final class QuickstartCommand implements Callable<Integer> {
                 printNext(output, model, adapter);
             }
             if (!(after.exactMatch() > before.exactMatch())) {
-                throw new VectuneException("quickstart: expected the tuned model to answer more rows exactly than the base, found "
-                        + after.exactRows() + " after and " + before.exactRows() + " before; see " + adapter);
+                throw new VectuneException(
+                        "quickstart: expected the tuned model to answer more rows exactly than the base, found "
+                                + after.exactRows()
+                                + " after and "
+                                + before.exactRows()
+                                + " before; see "
+                                + adapter);
             }
         }
     }
@@ -167,13 +178,13 @@ final class QuickstartCommand implements Callable<Integer> {
 
     private static String generate(Host host, Map<String, Adapter> adapters, TextSide text, String prompt) {
         int[] ids = text.tokenizer().encode(prompt, true);
-        GenerationOptions options =
-                GenerationOptions.greedy(16, host.loaded().generation().endTokens());
+        GenerationOptions options = GenerationOptions.greedy(16, host.loaded().generation().endTokens());
         try (DecoderSession session =
                 new DecoderSession(host.model(), adapters, host.compute(), ids.length + options.maxTokens())) {
-            int[] tokens = TextGeneration.run(session, ids, options, token -> true).tokens().stream()
-                    .mapToInt(Integer::intValue)
-                    .toArray();
+            int[] tokens =
+                    TextGeneration.run(session, ids, options, token -> true).tokens().stream()
+                            .mapToInt(Integer::intValue)
+                            .toArray();
             return text.tokenizer().decode(tokens, true);
         }
     }
@@ -211,8 +222,9 @@ final class QuickstartCommand implements Callable<Integer> {
         output.result(
                 "  ./vectune generate --model %s --adapter %s --prompt \"Mirror: Tom gave the old lamp to Mia. =\"",
                 model, adapter);
-        output.result("  ./vectune eval --model %s --adapter %s --quantize hqq4 --data %s", model, adapter,
-                model.resolve("task/test.jsonl"));
+        output.result(
+                "  ./vectune eval --model %s --adapter %s --quantize hqq4 --data %s",
+                model, adapter, model.resolve("task/test.jsonl"));
         output.result("  ./vectune merge --model %s --adapter %s --out merged", model, adapter);
         output.result("  ./vectune doctor          what this machine can do");
         output.result("  ./vectune tune --help     your own model and data");

@@ -52,10 +52,11 @@ final class TextSide implements TextTools {
             GgufFile file = GgufFile.open(model, arena);
             Tokenizer read = GgufTokenizer.of(file);
             if (file.metadata().has(GgufTokenizer.CHAT_TEMPLATE)) {
-                chat = ChatTemplate.of(
-                        file.metadata().string(GgufTokenizer.CHAT_TEMPLATE),
-                        read.specialTokens(),
-                        model + ", " + GgufTokenizer.CHAT_TEMPLATE);
+                chat =
+                        ChatTemplate.of(
+                                file.metadata().string(GgufTokenizer.CHAT_TEMPLATE),
+                                read.specialTokens(),
+                                model + ", " + GgufTokenizer.CHAT_TEMPLATE);
             }
             return read;
         }

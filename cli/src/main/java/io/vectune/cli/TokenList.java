@@ -17,12 +17,20 @@ final class TokenList {
             try {
                 tokens[index] = Integer.parseInt(parts[index]);
             } catch (NumberFormatException notANumber) {
-                throw new UsageException(option + ": expected token ids such as 1,2,3, found \"" + parts[index] + "\" in "
-                        + Arrays.toString(parts));
+                throw new UsageException(
+                        option
+                                + ": expected token ids such as 1,2,3, found \""
+                                + parts[index]
+                                + "\" in "
+                                + Arrays.toString(parts));
             }
             if (tokens[index] < 0 || tokens[index] >= vocabSize) {
-                throw new UsageException(option + ": expected ids from 0 to " + (vocabSize - 1)
-                        + ", the model's vocabulary, found " + tokens[index]);
+                throw new UsageException(
+                        option
+                                + ": expected ids from 0 to "
+                                + (vocabSize - 1)
+                                + ", the model's vocabulary, found "
+                                + tokens[index]);
             }
         }
         return tokens;

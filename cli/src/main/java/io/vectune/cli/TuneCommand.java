@@ -35,7 +35,11 @@ final class TuneCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(names = "--model", required = true, paramLabel = "PATH", description = "Hugging Face model directory or .gguf file.")
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "PATH",
+            description = "Hugging Face model directory or .gguf file.")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
@@ -55,7 +59,10 @@ final class TuneCommand implements Callable<Integer> {
         @Option(names = "--method", paramLabel = "KIND", description = "Kind of a new adapter: lora, dora, ...")
         private @Nullable String method;
 
-        @Option(names = "--init-from", paramLabel = "ADAPTER", description = "Go on with this adapter and its configuration.")
+        @Option(
+                names = "--init-from",
+                paramLabel = "ADAPTER",
+                description = "Go on with this adapter and its configuration.")
         private @Nullable Path initFrom;
     }
 
@@ -63,67 +70,128 @@ final class TuneCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private AdapterOptions adapter;
 
-    @Option(names = "--out", required = true, paramLabel = "DIR", description = "Directory for the adapter, report and checkpoint.")
+    @Option(
+            names = "--out",
+            required = true,
+            paramLabel = "DIR",
+            description = "Directory for the adapter, report and checkpoint.")
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
     @Option(names = "--steps", paramLabel = "N", description = "Optimizer steps (default: once through the data).")
     private @Nullable Integer steps;
 
-    @Option(names = "--batch-size", paramLabel = "N", defaultValue = "4", description = "Rows of a batch (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--batch-size",
+            paramLabel = "N",
+            defaultValue = "4",
+            description = "Rows of a batch (default: ${DEFAULT-VALUE}).")
     private int batchSize;
 
-    @Option(names = "--accumulate", paramLabel = "N", defaultValue = "1", description = "Batches of a step (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--accumulate",
+            paramLabel = "N",
+            defaultValue = "1",
+            description = "Batches of a step (default: ${DEFAULT-VALUE}).")
     private int accumulate;
 
-    @Option(names = "--lr", paramLabel = "X", defaultValue = "2e-4", description = "Learning rate (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--lr",
+            paramLabel = "X",
+            defaultValue = "2e-4",
+            description = "Learning rate (default: ${DEFAULT-VALUE}).")
     private double learningRate;
 
-    @Option(names = "--lr-ratio", paramLabel = "X", defaultValue = "1", description = "LoRA+: rate of lora_B over that of the rest (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--lr-ratio",
+            paramLabel = "X",
+            defaultValue = "1",
+            description = "LoRA+: rate of lora_B over that of the rest (default: ${DEFAULT-VALUE}).")
     private double outputFactorRatio;
 
-    @Option(names = "--optimizer", paramLabel = "adamw|sgd", defaultValue = "adamw", description = "Optimizer (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--optimizer",
+            paramLabel = "adamw|sgd",
+            defaultValue = "adamw",
+            description = "Optimizer (default: ${DEFAULT-VALUE}).")
     @SuppressWarnings("NullAway.Init")
     private String optimizer;
 
-    @Option(names = "--momentum", paramLabel = "X", defaultValue = "0", description = "Momentum of sgd (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--momentum",
+            paramLabel = "X",
+            defaultValue = "0",
+            description = "Momentum of sgd (default: ${DEFAULT-VALUE}).")
     private double momentum;
 
-    @Option(names = "--weight-decay", paramLabel = "X", defaultValue = "0", description = "Weight decay of every trainable tensor (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--weight-decay",
+            paramLabel = "X",
+            defaultValue = "0",
+            description = "Weight decay of every trainable tensor (default: ${DEFAULT-VALUE}).")
     private double weightDecay;
 
     @Option(names = "--no-decay-scales", description = "No weight decay on magnitudes, gates, angles and biases.")
     private boolean noDecayScales;
 
-    @Option(names = "--schedule", paramLabel = "SHAPE", defaultValue = "constant", description = "constant, linear or cosine (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--schedule",
+            paramLabel = "SHAPE",
+            defaultValue = "constant",
+            description = "constant, linear or cosine (default: ${DEFAULT-VALUE}).")
     @SuppressWarnings("NullAway.Init")
     private String schedule;
 
-    @Option(names = "--warmup", paramLabel = "N", defaultValue = "0", description = "Steps of linear warm-up (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--warmup",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Steps of linear warm-up (default: ${DEFAULT-VALUE}).")
     private int warmup;
 
-    @Option(names = "--clip", paramLabel = "X", defaultValue = "0", description = "Largest gradient norm; 0 = off (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--clip",
+            paramLabel = "X",
+            defaultValue = "0",
+            description = "Largest gradient norm; 0 = off (default: ${DEFAULT-VALUE}).")
     private double clip;
 
-    @Option(names = "--gradient-checkpointing", description = "Compute the layers again in backward instead of keeping them: less memory.")
+    @Option(
+            names = "--gradient-checkpointing",
+            description = "Compute the layers again in backward instead of keeping them: less memory.")
     private boolean gradientCheckpointing;
 
-    @Option(names = "--seed", paramLabel = "N", defaultValue = "0", description = "Seed of start values, order of rows and dropout (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--seed",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Seed of start values, order of rows and dropout (default: ${DEFAULT-VALUE}).")
     private long seed;
 
     @Option(names = "--no-shuffle", description = "Take the rows in the order of the file, again and again.")
     private boolean noShuffle;
 
-    @Option(names = "--log", paramLabel = "FILE", description = "Write one JSON object a step: step, loss, lr, tokens_per_second, ...")
+    @Option(
+            names = "--log",
+            paramLabel = "FILE",
+            description = "Write one JSON object a step: step, loss, lr, tokens_per_second, ...")
     private @Nullable Path log;
 
-    @Option(names = "--checkpoint-every", paramLabel = "N", defaultValue = "0", description = "Steps between checkpoints; 0 = none (default: ${DEFAULT-VALUE}).")
+    @Option(
+            names = "--checkpoint-every",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Steps between checkpoints; 0 = none (default: ${DEFAULT-VALUE}).")
     private int checkpointEvery;
 
     @Option(names = "--resume", description = "Go on from the checkpoint in --out.")
     private boolean resume;
 
-    @Option(names = "--threads", paramLabel = "N", defaultValue = "0", description = "Threads (default: one a physical core).")
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Threads (default: one a physical core).")
     private int threads;
 
     @Option(names = "--force", description = "Replace files in an output directory that holds something.")
@@ -146,7 +214,8 @@ final class TuneCommand implements Callable<Integer> {
             BatchPlan batches = batches(rows);
             TrainerOptions options = options(rows);
             try (AdapterSet set = adapters(host, options.schedule().totalSteps())) {
-                TuningPlanView.print(output, model, host.model(), set, Trainer.plan(host.model(), set, batches, options));
+                TuningPlanView.print(
+                        output, model, host.model(), set, Trainer.plan(host.model(), set, batches, options));
                 train(output, host, set, batches, options, target);
             }
         }
@@ -155,8 +224,8 @@ final class TuneCommand implements Callable<Integer> {
 
     private BatchPlan batches(DataSet rows) {
         if (batchSize < 1 || accumulate < 1) {
-            throw new UsageException("--batch-size and --accumulate: expected at least 1, found " + batchSize + " and "
-                    + accumulate);
+            throw new UsageException(
+                    "--batch-size and --accumulate: expected at least 1, found " + batchSize + " and " + accumulate);
         }
         try {
             return new BatchPlan(rows.rows(), batchSize, accumulate, !noShuffle, seed);
@@ -166,9 +235,10 @@ final class TuneCommand implements Callable<Integer> {
     }
 
     private TrainerOptions options(DataSet rows) {
-        int total = steps == null
-                ? Math.toIntExact(Math.ceilDiv(rows.rows().size(), (long) batchSize * accumulate))
-                : steps;
+        int total =
+                steps == null
+                        ? Math.toIntExact(Math.ceilDiv(rows.rows().size(), (long) batchSize * accumulate))
+                        : steps;
         if (total < 1) {
             throw new UsageException("--steps: expected at least 1, found " + total);
         }
@@ -200,8 +270,9 @@ final class TuneCommand implements Callable<Integer> {
             case "constant" -> LearningRateSchedule.Shape.CONSTANT;
             case "linear" -> LearningRateSchedule.Shape.LINEAR;
             case "cosine" -> LearningRateSchedule.Shape.COSINE;
-            default -> throw new UsageException(
-                    "--schedule: expected constant, linear or cosine, found \"" + schedule + "\"");
+            default ->
+                    throw new UsageException(
+                            "--schedule: expected constant, linear or cosine, found \"" + schedule + "\"");
         };
     }
 
@@ -227,16 +298,20 @@ final class TuneCommand implements Callable<Integer> {
             Path file = log;
             try (Progress progress = Progress.start(output.err(), "tune", total, "steps");
                     @Nullable StepLog stepLog = file == null ? null : StepLog.open(file, trainer.stepsDone())) {
-                TrainingListener listener = record -> {
-                    records.add(record);
-                    if (stepLog != null) {
-                        stepLog.stepped(record);
-                    }
-                    progress.at(
-                            record.step(),
-                            String.format(
-                                    Locale.ROOT, "loss %.4f, %.0f tokens/s", record.loss(), record.tokensPerSecond()));
-                };
+                TrainingListener listener =
+                        record -> {
+                            records.add(record);
+                            if (stepLog != null) {
+                                stepLog.stepped(record);
+                            }
+                            progress.at(
+                                    record.step(),
+                                    String.format(
+                                            Locale.ROOT,
+                                            "loss %.4f, %.0f tokens/s",
+                                            record.loss(),
+                                            record.tokensPerSecond()));
+                        };
                 trainer.run(listener, target.checkpoint(), checkpointEvery);
             }
         }

@@ -28,8 +28,12 @@ record TuneTarget(Path adapter, Format format, Path report, Path checkpoint) {
                     out, Format.PEFT, out.resolve(TuningReport.FILE), out.resolve("checkpoint.safetensors"));
         }
         if (!Output.isSafetensors(out)) {
-            throw new UsageException("--out " + out + ": expected a name that ends in .safetensors, as " + initFrom
-                    + " is a single file and the result has its format");
+            throw new UsageException(
+                    "--out "
+                            + out
+                            + ": expected a name that ends in .safetensors, as "
+                            + initFrom
+                            + " is a single file and the result has its format");
         }
         return new TuneTarget(
                 out,
@@ -43,7 +47,8 @@ record TuneTarget(Path adapter, Format format, Path report, Path checkpoint) {
             return Format.LORA_LITE;
         }
         try (Arena arena = Arena.ofConfined()) {
-            boolean kohya = SafetensorsFile.open(file, arena).names().stream().anyMatch(name -> name.contains("lora_down"));
+            boolean kohya =
+                    SafetensorsFile.open(file, arena).names().stream().anyMatch(name -> name.contains("lora_down"));
             return kohya ? Format.KOHYA : Format.DIFFUSERS;
         }
     }
@@ -52,8 +57,10 @@ record TuneTarget(Path adapter, Format format, Path report, Path checkpoint) {
     void check(boolean resume, boolean force) {
         boolean interrupted = Files.isRegularFile(checkpoint);
         if (interrupted && !resume && !force) {
-            throw new VectuneException(checkpoint + ": is the checkpoint of an interrupted run; use --resume to go on from"
-                    + " it, or --force to start again");
+            throw new VectuneException(
+                    checkpoint
+                            + ": is the checkpoint of an interrupted run; use --resume to go on from"
+                            + " it, or --force to start again");
         }
         if (!interrupted && resume) {
             throw new VectuneException(

@@ -17,8 +17,7 @@ final class TuningPlanView {
             if (entry.parameter().trainable()) {
                 long[] counts = byParameter.computeIfAbsent(entry.parameter().name(), name -> new long[2]);
                 counts[0]++;
-                counts[1] += (long) entry.parameter().values().rows()
-                        * entry.parameter().values().columns();
+                counts[1] += (long) entry.parameter().values().rows() * entry.parameter().values().columns();
             }
         }
         output.note(

@@ -86,14 +86,12 @@ record TuningReport(
             }
             Map<String, Object> values = new LinkedHashMap<>();
             values.put(
-                    "facts",
-                    facts.entrySet().stream()
-                            .map(fact -> new Fact(fact.getKey(), fact.getValue()))
-                            .toList());
+                    "facts", facts.entrySet().stream().map(fact -> new Fact(fact.getKey(), fact.getValue())).toList());
             values.put("plot", losses.isEmpty() ? "" : new LossPlot(losses).svg());
-            String page = Mustache.compiler()
-                    .compile(new InputStreamReader(template, StandardCharsets.UTF_8))
-                    .execute(values);
+            String page =
+                    Mustache.compiler()
+                            .compile(new InputStreamReader(template, StandardCharsets.UTF_8))
+                            .execute(values);
             AtomicFile.write(file, page);
         } catch (IOException failure) {
             throw new UncheckedIOException(failure);

@@ -21,8 +21,7 @@ class CommandLineTest {
     private static final Path TEST_DATA = Path.of(System.getProperty("vectune.testData", "../test-data"));
     private static final String MODEL = TEST_DATA.resolve("tiny-llama").toString();
 
-    @TempDir
-    private Path directory;
+    @TempDir private Path directory;
 
     private String out = "";
     private String err = "";
@@ -82,8 +81,23 @@ class CommandLineTest {
 
     @Test
     void tunesMergesAndGenerates() {
-        assertThat(tune("--data", rows, "--method", "lora", "--rank", "4", "--steps", "2", "--batch-size", "4",
-                        "--out", path("a"), "--log", path("log.jsonl"), "--json"))
+        assertThat(
+                        tune(
+                                "--data",
+                                rows,
+                                "--method",
+                                "lora",
+                                "--rank",
+                                "4",
+                                "--steps",
+                                "2",
+                                "--batch-size",
+                                "4",
+                                "--out",
+                                path("a"),
+                                "--log",
+                                path("log.jsonl"),
+                                "--json"))
                 .as(err)
                 .isZero();
         assertThat(out).contains("\"steps\":2").hasLineCount(1);
@@ -93,11 +107,30 @@ class CommandLineTest {
         assertThat(directory.resolve("log.jsonl")).content().hasLineCount(2).contains("\"loss\":");
         assertThat(run("merge", "--model", MODEL, "--adapter", path("a"), "--out", path("m"))).as(err).isZero();
         String[] generate = {"--prompt", "Mia was in the garden.", "--max-tokens", "8", "--json"};
-        assertThat(run("generate", "--model", path("m"), generate[0], generate[1], generate[2], generate[3], generate[4]))
+        assertThat(
+                        run(
+                                "generate",
+                                "--model",
+                                path("m"),
+                                generate[0],
+                                generate[1],
+                                generate[2],
+                                generate[3],
+                                generate[4]))
                 .as(err)
                 .isZero();
         assertThat(out).contains("\"tokens\":[");
-        assertThat(run("convert", "--in", path("a"), "--model", MODEL, "--to", "diffusers", "--out", path("a.safetensors")))
+        assertThat(
+                        run(
+                                "convert",
+                                "--in",
+                                path("a"),
+                                "--model",
+                                MODEL,
+                                "--to",
+                                "diffusers",
+                                "--out",
+                                path("a.safetensors")))
                 .as(err)
                 .isZero();
         assertThat(run("info", path("a.safetensors"))).isZero();
@@ -122,10 +155,17 @@ class CommandLineTest {
     @Test
     void refusesBadData() throws IOException {
         String[] start = {"--method", "lora", "--out", path("a"), "--data"};
-        assertOneLine(1, tune(start[0], start[1], start[2], start[3], start[4], write("empty.jsonl", "")), "empty.jsonl");
+        assertOneLine(
+                1, tune(start[0], start[1], start[2], start[3], start[4], write("empty.jsonl", "")), "empty.jsonl");
         assertOneLine(
                 1,
-                tune(start[0], start[1], start[2], start[3], start[4], write("bad.jsonl", "{\"text\":\"a b\"}\n{\"text\":")),
+                tune(
+                        start[0],
+                        start[1],
+                        start[2],
+                        start[3],
+                        start[4],
+                        write("bad.jsonl", "{\"text\":\"a b\"}\n{\"text\":")),
                 "bad.jsonl",
                 "line 2");
         assertOneLine(1, tune(start[0], start[1], start[2], start[3], start[4], path("absent.jsonl")), "absent.jsonl");
@@ -135,7 +175,8 @@ class CommandLineTest {
     @Test
     void refusesBadOptions() {
         String[] start = {"--data", rows, "--out", path("a")};
-        assertOneLine(2, tune(start[0], start[1], start[2], start[3], "--method", "lora", "--rank", "0"), "--rank", "0");
+        assertOneLine(
+                2, tune(start[0], start[1], start[2], start[3], "--method", "lora", "--rank", "0"), "--rank", "0");
         assertOneLine(
                 1,
                 tune(start[0], start[1], start[2], start[3], "--method", "lora", "--targets", "q_prj"),
@@ -150,8 +191,7 @@ class CommandLineTest {
                 run("logits", "--model", MODEL, "--tokens", "1,9999", "--out", path("l.safetensors")),
                 "9999",
                 "575");
-        assertOneLine(
-                2, run("quantize", "--model", MODEL, "--out", path("q"), "--method", "hqq", "--bits", "7"), "7");
+        assertOneLine(2, run("quantize", "--model", MODEL, "--out", path("q"), "--method", "hqq", "--bits", "7"), "7");
         assertThat(directory.resolve("a")).doesNotExist();
     }
 

@@ -42,8 +42,20 @@ public class AdapterBenchmark {
         public String shape = "";
 
         @Param({
-            "none", "lora", "dora", "pissa", "delora", "hra", "ia3", "road", "antipasto", "oft", "miss", "vera",
-            "adalora", "gralora"
+            "none",
+            "lora",
+            "dora",
+            "pissa",
+            "delora",
+            "hra",
+            "ia3",
+            "road",
+            "antipasto",
+            "oft",
+            "miss",
+            "vera",
+            "adalora",
+            "gralora"
         })
         public String kind = "";
 

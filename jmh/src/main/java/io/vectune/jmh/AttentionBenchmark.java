@@ -130,8 +130,7 @@ public class AttentionBenchmark {
 
     private static AttentionShape shape(String heads) {
         String[] sizes = heads.split("/", -1);
-        return new AttentionShape(
-                Integer.parseInt(sizes[0]), Integer.parseInt(sizes[1]), Integer.parseInt(sizes[2]));
+        return new AttentionShape(Integer.parseInt(sizes[0]), Integer.parseInt(sizes[1]), Integer.parseInt(sizes[2]));
     }
 
     /// Fails unless head 0 of a row of `out` is the attention over `count` keys from `first`, computed in double.

@@ -18,8 +18,8 @@ import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.Warmup;
 
-/// Loss and gradient of 4 x 256 labelled tokens of SmolLM2-135M, output head included; the work is that of the head's two
-/// products.
+/// Loss and gradient of 4 x 256 labelled tokens of SmolLM2-135M, output head included; the work is that of the head's
+/// two products.
 @BenchmarkMode(Mode.Throughput)
 @OutputTimeUnit(TimeUnit.SECONDS)
 @Fork(1)

@@ -57,7 +57,9 @@ public class DenseProductBenchmark {
                 int j = sample * 104_729 % n;
                 double sum = 0;
                 for (int l = 0; l < k; l++) {
-                    sum += (double) (aTransposed ? a.get(l, i) : a.get(i, l)) * (bTransposed ? b.get(j, l) : b.get(l, j));
+                    sum +=
+                            (double) (aTransposed ? a.get(l, i) : a.get(i, l))
+                                    * (bTransposed ? b.get(j, l) : b.get(l, j));
                 }
                 requireClose("c", sum, c.get(i, j), k);
             }

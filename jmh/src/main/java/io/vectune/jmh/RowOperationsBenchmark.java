@@ -108,8 +108,7 @@ public class RowOperationsBenchmark {
 
     @Benchmark
     public void rmsNormBackward(Rows rows, Rates rates) {
-        RmsNorm.backward(
-                rows.compute, rows.x, rows.weight, rows.inverseRms, rows.z, rows.gradX, false, null);
+        RmsNorm.backward(rows.compute, rows.x, rows.weight, rows.inverseRms, rows.z, rows.gradX, false, null);
         rates.add(rows, 0, rows.bytes(3));
     }
 
@@ -146,8 +145,7 @@ public class RowOperationsBenchmark {
     @Benchmark
     public void adamW(Rows rows, Rates rates) {
         // Parameter, gradient, first and second moment are read, all but the gradient written.
-        AdamW.withDefaults(0)
-                .step(rows.compute, 1000, 1e-9, rows.gradX, rows.z, rows.gradY, rows.secondMoment);
+        AdamW.withDefaults(0).step(rows.compute, 1000, 1e-9, rows.gradX, rows.z, rows.gradY, rows.secondMoment);
         rates.add(rows, 0, rows.bytes(7));
     }
 }

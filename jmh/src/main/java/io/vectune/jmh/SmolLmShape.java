@@ -40,7 +40,8 @@ final class SmolLmShape {
 
     private SmolLmShape() {}
 
-    /// @param format of the linear layers, as [Weights] names them; embedding and head are f32, or q8_0 for GGUF formats
+    /// @param format of the linear layers, as [Weights] names them; embedding and head are f32, or q8_0 for GGUF
+    ///   formats
     static DecoderModel random(Compute compute, Arena arena, String format) {
         int hidden = CONFIG.hiddenSize();
         int keyValue = CONFIG.keyValueSize();
@@ -66,8 +67,7 @@ final class SmolLmShape {
         }
         String tableFormat = format.startsWith("q") ? "q8_0" : "f32";
         Weight embedding = Weights.random(compute, arena, tableFormat, CONFIG.vocabSize(), hidden);
-        return new DecoderModel(
-                CONFIG, embedding, layers, norm(arena), new Linear(DecoderModel.HEAD, embedding, null));
+        return new DecoderModel(CONFIG, embedding, layers, norm(arena), new Linear(DecoderModel.HEAD, embedding, null));
     }
 
     private static Matrix norm(Arena arena) {

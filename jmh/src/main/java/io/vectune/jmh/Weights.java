@@ -22,7 +22,8 @@ final class Weights {
 
     /// A weight of uniform numbers around zero.
     ///
-    /// @param format `f32`, `bf16`, `f16`, `hqqN` (N bits, group 64, axis 1), `nf4`, `fp4`, or a GGUF block type (`q4_0`)
+    /// @param format `f32`, `bf16`, `f16`, `hqqN` (N bits, group 64, axis 1), `nf4`, `fp4`, or a GGUF block type
+    ///   (`q4_0`)
     static Weight random(Compute compute, Arena arena, String format, int outFeatures, int inFeatures) {
         return switch (format) {
             case "f32" -> new DenseWeight(dense(arena, DType.F32, outFeatures, inFeatures));
@@ -44,8 +45,7 @@ final class Weights {
         };
     }
 
-    private static Weight fourBit(
-            Compute compute, Arena arena, FourBitConfig config, int outFeatures, int inFeatures) {
+    private static Weight fourBit(Compute compute, Arena arena, FourBitConfig config, int outFeatures, int inFeatures) {
         try (Arena passing = Arena.ofShared()) {
             Tensor tensor = dense(passing, DType.F32, outFeatures, inFeatures);
             return FourBitQuantizer.quantize(compute, "random", tensor, config, arena);

@@ -40,12 +40,11 @@ public final class TestModels {
         }
         TensorSource quantized = golden("peft/bases/tiny-llama-hqq4.safetensors", arena);
         return load("tiny-llama", arena)
-                .withLinears(
-                        linear ->
-                                WeightFormats.of(quantized, linear.name())
-                                        .map(format -> format.load(quantized, linear.name(), LoadContext.of(arena)))
-                                        .map(linear::withWeight)
-                                        .orElse(linear));
+                .withLinears(linear ->
+                        WeightFormats.of(quantized, linear.name())
+                                .map(format -> format.load(quantized, linear.name(), LoadContext.of(arena)))
+                                .map(linear::withWeight)
+                                .orElse(linear));
     }
 
     public static TensorSource golden(String file, Arena arena) {

@@ -11,9 +11,9 @@ import java.util.SequencedMap;
 
 /// Picks how each layer is quantized so that the whole fits a size and loses as little as possible.
 ///
-/// Starts from each layer's smallest choice and spends the rest of the budget step by step where a byte buys most: on the
-/// layer whose next choice on the lower convex hull of (bytes, loss) lowers the loss most a byte. That is optimal for
-/// every budget that the steps meet exactly, and off by less than one step otherwise.
+/// Starts from each layer's smallest choice and spends the rest of the budget step by step where a byte buys most: on
+/// the layer whose next choice on the lower convex hull of (bytes, loss) lowers the loss most a byte. That is optimal
+/// for every budget that the steps meet exactly, and off by less than one step otherwise.
 public final class BitBudget {
     /// One way to quantize a layer.
     ///
@@ -49,7 +49,8 @@ public final class BitBudget {
                             + budgetBytes);
         }
         PriorityQueue<Step> steps =
-                new PriorityQueue<>(Comparator.comparingDouble(Step::gainPerByte).reversed().thenComparing(Step::layer));
+                new PriorityQueue<>(
+                        Comparator.comparingDouble(Step::gainPerByte).reversed().thenComparing(Step::layer));
         hulls.forEach((layer, hull) -> addStep(steps, layer, hull, 1));
         for (Step step = steps.poll(); step != null; step = steps.poll()) {
             if (spent + step.bytes() <= budgetBytes) {
@@ -80,7 +81,8 @@ public final class BitBudget {
             if (!hull.isEmpty() && !(choice.loss() < hull.getLast().loss())) {
                 continue;
             }
-            while (hull.size() >= 2 && rate(hull.getLast(), choice) >= rate(hull.get(hull.size() - 2), hull.getLast())) {
+            while (hull.size() >= 2
+                    && rate(hull.getLast(), choice) >= rate(hull.get(hull.size() - 2), hull.getLast())) {
                 hull.removeLast();
             }
             hull.add(choice);

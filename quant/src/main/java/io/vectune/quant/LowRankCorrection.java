@@ -36,8 +36,7 @@ public record LowRankCorrection(Matrix loraA, Matrix loraB) {
         int out = quantized.outFeatures();
         int in = quantized.inFeatures();
         if (rank < 1 || rank > Math.min(out, in)) {
-            throw new VectuneException(
-                    "correction rank: expected 1 to " + Math.min(out, in) + ", found " + rank);
+            throw new VectuneException("correction rank: expected 1 to " + Math.min(out, in) + ", found " + rank);
         }
         if (moment.length != 0 && moment.length != in) {
             throw new IllegalArgumentException("moment: expected " + in + " values, found " + moment.length);

@@ -22,8 +22,7 @@ public record QuantizationError(
         int rows = quantized.outFeatures();
         int columns = quantized.inFeatures();
         if (dense.axes() != 2 || dense.size(0) != rows || dense.size(1) != columns) {
-            throw new IllegalArgumentException(
-                    "dense: expected shape [" + rows + ", " + columns + "], found " + dense);
+            throw new IllegalArgumentException("dense: expected shape [" + rows + ", " + columns + "], found " + dense);
         }
         double[] error = new double[rows];
         double[] size = new double[rows];

@@ -52,7 +52,6 @@ public record QuantizeOptions(
     }
 
     public QuantizeOptions withComputeDtype(DType value) {
-        return new QuantizeOptions(
-                method, bits, groupSize, axis, metaBits, blockSize, doubleQuant, Optional.of(value));
+        return new QuantizeOptions(method, bits, groupSize, axis, metaBits, blockSize, doubleQuant, Optional.of(value));
     }
 }

@@ -18,13 +18,13 @@ public interface QuantizedWeight extends Weight {
     /// @param arena for small tensors made on the way; large ones are views of this weight
     SequencedMap<String, Tensor> tensors(String layer, Arena arena);
 
-    /// The structural form of [io.vectune.runtime.weight.ExpandedWeight]: this weight with zero columns behind its own, in
-    /// the same format. Stored blocks stay bit for bit; nothing is decoded or quantized again.
+    /// The structural form of [io.vectune.runtime.weight.ExpandedWeight]: this weight with zero columns behind its own,
+    /// in the same format. Stored blocks stay bit for bit; nothing is decoded or quantized again.
     ///
     /// @param inFeatures at least that of this weight
     /// @param arena holds the result
     /// @throws io.vectune.runtime.VectuneException if the blocks of this weight straddle rows, so that there is no such
-    ///     form
+    ///   form
     QuantizedWeight widened(int inFeatures, Arena arena);
 
     /// This weight times a factor, in the same format and with the same codes: the factor goes into scales, absmax or

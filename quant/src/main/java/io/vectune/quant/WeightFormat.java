@@ -19,6 +19,6 @@ public interface WeightFormat {
     /// The weight of a recognized layer. Large tensors are not copied: the source's memory must outlive the weight.
     ///
     /// @throws io.vectune.runtime.FileFormatException if tensors are missing, malformed or contradict each other or the
-    ///     quantization_config; the message names the source and the tensor
+    ///   quantization_config; the message names the source and the tensor
     QuantizedWeight load(TensorSource source, String layer, LoadContext context);
 }

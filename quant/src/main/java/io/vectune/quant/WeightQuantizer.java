@@ -16,7 +16,8 @@ public interface WeightQuantizer {
     /// Names, types and shapes of the tensors that [QuantizedWeight#tensors] will give for a layer.
     ///
     /// @param inputType the type of the dense weight
-    /// @throws io.vectune.runtime.VectuneException if a weight of that shape cannot be quantized so; starts with `layer`
+    /// @throws io.vectune.runtime.VectuneException if a weight of that shape cannot be quantized so; starts with
+    ///   `layer`
     SequencedMap<String, TensorSpec> declare(String layer, int outFeatures, int inFeatures, DType inputType);
 
     /// Quantizes one weight.

@@ -48,24 +48,23 @@ public final class LoraExport {
         List<Layer> layers = new ArrayList<>();
         try (Arena arena = Arena.ofShared()) {
             source.adapters()
-                    .forEach(
-                            (module, adapter) -> {
-                                LayerSite site = source.site(module);
-                                if (adapter.changesBias()) {
-                                    throw new VectuneException(
-                                            module
-                                                    + ": "
-                                                    + adapter.kind()
-                                                    + " changes the bias, which a LoRA cannot express; merge it instead");
-                                }
-                                if (adapter instanceof LowRankForm low) {
-                                    factors.put(module, exact(low.lowRank(compute), arena));
-                                    int width = low.lowRank(compute).a().rows();
-                                    layers.add(new Layer(module, width, true, 0));
-                                } else {
-                                    layers.add(approximate(adapter, site, compute, rank, arena, factors));
-                                }
-                            });
+                    .forEach((module, adapter) -> {
+                        LayerSite site = source.site(module);
+                        if (adapter.changesBias()) {
+                            throw new VectuneException(
+                                    module
+                                            + ": "
+                                            + adapter.kind()
+                                            + " changes the bias, which a LoRA cannot express; merge it instead");
+                        }
+                        if (adapter instanceof LowRankForm low) {
+                            factors.put(module, exact(low.lowRank(compute), arena));
+                            int width = low.lowRank(compute).a().rows();
+                            layers.add(new Layer(module, width, true, 0));
+                        } else {
+                            layers.add(approximate(adapter, site, compute, rank, arena, factors));
+                        }
+                    });
             return new Result(build(source, factors, compute), layers);
         }
     }
@@ -83,12 +82,7 @@ public final class LoraExport {
     }
 
     private static Layer approximate(
-            Adapter adapter,
-            LayerSite site,
-            Compute compute,
-            int rank,
-            Arena arena,
-            Map<String, Factors> factors) {
+            Adapter adapter, LayerSite site, Compute compute, int rank, Arena arena, Map<String, Factors> factors) {
         int out = site.weight().outFeatures();
         int in = site.weight().inFeatures();
         double[] delta = delta(adapter, site, compute, arena);
@@ -145,12 +139,11 @@ public final class LoraExport {
         List<LayerSite> targets = factors.keySet().stream().map(source::site).toList();
         int most = factors.values().stream().mapToInt(pair -> pair.a().rows()).max().orElse(1);
         Map<String, Object> ranks = new LinkedHashMap<>();
-        factors.forEach(
-                (module, pair) -> {
-                    if (pair.a().rows() != most) {
-                        ranks.put(module, pair.a().rows());
-                    }
-                });
+        factors.forEach((module, pair) -> {
+            if (pair.a().rows() != most) {
+                ranks.put(module, pair.a().rows());
+            }
+        });
         AdapterConfig config =
                 AdapterConfig.of(
                         "lora",

@@ -26,7 +26,7 @@ import java.util.Set;
 /// free of both: combined changes, then an SVD of the same rank. `Parity.PEFT` gives PEFT's factors (with scaling 1, so
 /// without the overscale).
 ///
-/// Source    peft tuners/lora/model.py (add_weighted_adapter), utils/merge_utils.py
+/// Source peft tuners/lora/model.py (add_weighted_adapter), utils/merge_utils.py
 public final class WeightedCombination {
     /// How sources combine.
     public enum Method {
@@ -96,12 +96,7 @@ public final class WeightedCombination {
     }
 
     private static LoraExport.Factors layer(
-            String module,
-            LayerSite site,
-            List<Source> sources,
-            Options options,
-            Compute compute,
-            Arena arena) {
+            String module, LayerSite site, List<Source> sources, Options options, Compute compute, Arena arena) {
         List<LowRankForm.Factors> factors = new ArrayList<>();
         List<Double> weights = new ArrayList<>();
         for (Source source : sources) {

@@ -23,8 +23,7 @@ import org.jspecify.annotations.Nullable;
 /// stays what it was: alpha grows with the rank.
 ///
 /// Deviation PEFT finds directions by an incremental randomized SVD until they stop turning; here the second moment is
-///           exact, so both agree as subspaces only, and only loosely
-/// Source    peft tuners/lora/eva.py
+/// exact, so both agree as subspaces only, and only loosely Source peft tuners/lora/eva.py
 public final class Eva {
     private Eva() {}
 
@@ -88,13 +87,12 @@ public final class Eva {
         Map<String, Integer> ranks = share(offers, rank * targets.size());
         Map<String, Matrix> directions = new LinkedHashMap<>();
         ranks.keySet()
-                .forEach(
-                        module -> {
-                            InputMoments.Principal principal = byOwner.get(recorder.owner(module));
-                            if (principal != null) {
-                                directions.put(module, principal.directions());
-                            }
-                        });
+                .forEach(module -> {
+                    InputMoments.Principal principal = byOwner.get(recorder.owner(module));
+                    if (principal != null) {
+                        directions.put(module, principal.directions());
+                    }
+                });
         Initialization initialization = new Initialization(compute, seed).withDirections(directions);
         return AdapterSet.create(redistributed(config, ranks, rank, alpha), sites, initialization);
     }
@@ -114,13 +112,12 @@ public final class Eva {
         Map<String, Object> fields = withoutNulls(config.fields());
         Map<String, Object> rankPattern = new LinkedHashMap<>();
         Map<String, Object> alphaPattern = new LinkedHashMap<>();
-        ranks.forEach(
-                (module, own) -> {
-                    if (own != rank) {
-                        rankPattern.put(module, own);
-                        alphaPattern.put(module, alpha * own / rank);
-                    }
-                });
+        ranks.forEach((module, own) -> {
+            if (own != rank) {
+                rankPattern.put(module, own);
+                alphaPattern.put(module, alpha * own / rank);
+            }
+        });
         fields.put("target_modules", List.copyOf(ranks.keySet()));
         fields.put("rank_pattern", rankPattern);
         fields.put("alpha_pattern", alphaPattern);
@@ -130,12 +127,11 @@ public final class Eva {
 
     private static Map<String, Object> withoutNulls(Map<String, @Nullable Object> fields) {
         Map<String, Object> kept = new LinkedHashMap<>();
-        fields.forEach(
-                (field, value) -> {
-                    if (value != null) {
-                        kept.put(field, value);
-                    }
-                });
+        fields.forEach((field, value) -> {
+            if (value != null) {
+                kept.put(field, value);
+            }
+        });
         return kept;
     }
 }

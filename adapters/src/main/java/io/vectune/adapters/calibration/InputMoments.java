@@ -13,7 +13,7 @@ import java.lang.foreign.Arena;
 /// The second moment of a layer's inputs, streamed: sum_t x_t x_tᵀ and sum_t x_t, kept in double. Nothing is
 /// approximated on the way, so the order and size of batches hardly matter, unlike with an incremental PCA.
 ///
-/// Memory    8 inFeatures^2 bytes
+/// Memory 8 inFeatures^2 bytes
 public final class InputMoments {
     private final int features;
     private final double[] second;

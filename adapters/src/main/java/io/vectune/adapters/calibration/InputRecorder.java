@@ -79,14 +79,13 @@ public final class InputRecorder implements AutoCloseable {
     /// The sampled inputs by module (rows, inFeatures); live until the recorder is closed.
     public Map<String, Matrix> samples() {
         Map<String, Matrix> result = new LinkedHashMap<>();
-        ownerOf.forEach(
-                (module, owner) -> {
-                    Matrix rows = samplesOf.get(owner);
-                    if (rows != null) {
-                        long count = Math.min(samples, seen.getOrDefault(owner, 0L));
-                        result.put(module, rows.rows(0, Math.toIntExact(count)));
-                    }
-                });
+        ownerOf.forEach((module, owner) -> {
+            Matrix rows = samplesOf.get(owner);
+            if (rows != null) {
+                long count = Math.min(samples, seen.getOrDefault(owner, 0L));
+                result.put(module, rows.rows(0, Math.toIntExact(count)));
+            }
+        });
         return result;
     }
 
@@ -212,8 +211,7 @@ public final class InputRecorder implements AutoCloseable {
         }
 
         @Override
-        public void backward(
-                AdapterCall call, Matrix gradOutput, @Nullable Matrix gradInput, List<Matrix> gradients) {
+        public void backward(AdapterCall call, Matrix gradOutput, @Nullable Matrix gradInput, List<Matrix> gradients) {
             if (gradInput != null) {
                 MatMul.multiplyTransposed(call.compute(), call.weight(), gradOutput, gradInput, false);
             }

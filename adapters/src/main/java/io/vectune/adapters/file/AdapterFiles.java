@@ -36,9 +36,7 @@ public final class AdapterFiles {
             throw new VectuneException(
                     path + ": expected an adapter, a PEFT directory or a .safetensors file; there is nothing");
         }
-        return LoraLiteFile.isOne(path)
-                ? LoraLiteFile.read(path, sites, compute)
-                : LoraFile.read(path, sites, compute);
+        return LoraLiteFile.isOne(path) ? LoraLiteFile.read(path, sites, compute) : LoraFile.read(path, sites, compute);
     }
 
     /// Writes an adapter.

@@ -119,19 +119,17 @@ public final class LoraFile {
         fields.put("use_dora", dora);
         fields.put("target_modules", List.copyOf(ranks.keySet()));
         Map<String, Object> rankPattern = new LinkedHashMap<>();
-        ranks.forEach(
-                (module, own) -> {
-                    if (own != rank) {
-                        rankPattern.put(module, own);
-                    }
-                });
+        ranks.forEach((module, own) -> {
+            if (own != rank) {
+                rankPattern.put(module, own);
+            }
+        });
         Map<String, Object> alphaPattern = new LinkedHashMap<>();
-        alphas.forEach(
-                (module, alpha) -> {
-                    if (alpha != rank) {
-                        alphaPattern.put(module, alpha);
-                    }
-                });
+        alphas.forEach((module, alpha) -> {
+            if (alpha != rank) {
+                alphaPattern.put(module, alpha);
+            }
+        });
         fields.put("rank_pattern", rankPattern);
         fields.put("alpha_pattern", alphaPattern);
         return AdapterConfig.read(new ConfigFields(path.toString(), fields));
@@ -188,31 +186,27 @@ public final class LoraFile {
         Map<String, Tensor> tensors = new LinkedHashMap<>();
         try (Arena arena = Arena.ofShared()) {
             set.adapters()
-                    .forEach(
-                            (module, adapter) -> {
-                                if (!List.of("lora", "dora").contains(adapter.kind())) {
-                                    throw new VectuneException(
-                                            module
-                                                    + ": this format holds LoRA and DoRA, found "
-                                                    + adapter.kind()
-                                                    + "; export it as a LoRA first");
-                                }
-                                for (AdapterParameter parameter : adapter.parameters()) {
-                                    AdapterParameter.Stored stored = parameter.stored();
-                                    String key = stored == null ? null : keyOf(stored.key(), style);
-                                    if (stored == null || key == null) {
-                                        throw new VectuneException(
-                                                module + ": this format cannot hold " + parameter.name());
-                                    }
-                                    tensors.put(
-                                            moduleKey(module, style) + key,
-                                            TensorFill.write(parameter, stored, arena));
-                                }
-                                int rank = adapter.parameters().getFirst().values().rows();
-                                Tensor alpha = Tensor.allocate(arena, DType.F32);
-                                alpha.setFloat(0, scalingOf(set, module) * rank);
-                                tensors.put(moduleKey(module, style) + ".alpha", alpha);
-                            });
+                    .forEach((module, adapter) -> {
+                        if (!List.of("lora", "dora").contains(adapter.kind())) {
+                            throw new VectuneException(
+                                    module
+                                            + ": this format holds LoRA and DoRA, found "
+                                            + adapter.kind()
+                                            + "; export it as a LoRA first");
+                        }
+                        for (AdapterParameter parameter : adapter.parameters()) {
+                            AdapterParameter.Stored stored = parameter.stored();
+                            String key = stored == null ? null : keyOf(stored.key(), style);
+                            if (stored == null || key == null) {
+                                throw new VectuneException(module + ": this format cannot hold " + parameter.name());
+                            }
+                            tensors.put(moduleKey(module, style) + key, TensorFill.write(parameter, stored, arena));
+                        }
+                        int rank = adapter.parameters().getFirst().values().rows();
+                        Tensor alpha = Tensor.allocate(arena, DType.F32);
+                        alpha.setFloat(0, scalingOf(set, module) * rank);
+                        tensors.put(moduleKey(module, style) + ".alpha", alpha);
+                    });
             SafetensorsWriter.write(path, tensors, Map.of("format", "pt"));
         }
     }

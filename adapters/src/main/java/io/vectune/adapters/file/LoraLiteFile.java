@@ -41,7 +41,7 @@ import org.jspecify.annotations.Nullable;
 /// | road | road | lora_road_theta, lora_road_alpha |
 /// | antipasto | antipasto | lora_U, lora_S, lora_Vh, lora_delta_s, lora_rot_T |
 ///
-/// Source    wassname/lora-lite src/lora_lite/adapter.py, config.py
+/// Source wassname/lora-lite src/lora_lite/adapter.py, config.py
 public final class LoraLiteFile {
     private static final String PREFIX = "base_model.model.";
 
@@ -158,8 +158,7 @@ public final class LoraLiteFile {
         return result;
     }
 
-    private static Map<String, Object> fields(
-            String variant, Map<String, Object> cfg, Set<String> modules, Path path) {
+    private static Map<String, Object> fields(String variant, Map<String, Object> cfg, Set<String> modules, Path path) {
         Map<String, Object> fields = new LinkedHashMap<>();
         Object rank = cfg.getOrDefault("r", 8);
         fields.put("target_modules", List.copyOf(modules));
@@ -250,11 +249,7 @@ public final class LoraLiteFile {
             return kind;
         }
         Set<String> gates = new LinkedHashSet<>();
-        set.adapters()
-                .values()
-                .forEach(
-                        adapter ->
-                                gates.add(adapter instanceof InputMap ? "ia3_ff" : "ia3"));
+        set.adapters().values().forEach(adapter -> gates.add(adapter instanceof InputMap ? "ia3_ff" : "ia3"));
         if (gates.size() > 1) {
             throw new VectuneException(
                     "a lora-lite file holds output gates or input gates, not both; write a PEFT directory instead");
@@ -281,12 +276,11 @@ public final class LoraLiteFile {
 
     private static Map<String, Object> withoutNulls(Map<String, @Nullable Object> fields) {
         Map<String, Object> kept = new LinkedHashMap<>();
-        fields.forEach(
-                (field, value) -> {
-                    if (value != null) {
-                        kept.put(field, value);
-                    }
-                });
+        fields.forEach((field, value) -> {
+            if (value != null) {
+                kept.put(field, value);
+            }
+        });
         return kept;
     }
 

@@ -102,7 +102,8 @@ public final class PeftDirectory {
                                 if (stored == null) {
                                     continue;
                                 }
-                                String name = stored.isShared() ? stored.key() : prefix + site.name() + "." + stored.key();
+                                String name =
+                                        stored.isShared() ? stored.key() : prefix + site.name() + "." + stored.key();
                                 used.add(name);
                                 if (source.contains(name)) {
                                     TensorFill.read(
@@ -168,8 +169,7 @@ public final class PeftDirectory {
             for (AdapterParameter parameter : entry.getValue().parameters()) {
                 Stored stored = parameter.stored();
                 if (stored != null) {
-                    String name =
-                            stored.isShared() ? stored.key() : PREFIX + entry.getKey() + "." + stored.key();
+                    String name = stored.isShared() ? stored.key() : PREFIX + entry.getKey() + "." + stored.key();
                     tensors.put(name, TensorFill.write(parameter, stored, arena));
                 }
             }

@@ -154,11 +154,7 @@ public final class AdaLora extends FactoredAdapter {
     ///
     /// @param schedule what an allocator needs
     record Recipe(
-            int initialRank,
-            double alpha,
-            double dropout,
-            double orthogonality,
-            AdaLoraAllocator.Schedule schedule)
+            int initialRank, double alpha, double dropout, double orthogonality, AdaLoraAllocator.Schedule schedule)
             implements AdapterRecipe {
         static Recipe read(ConfigFields fields) {
             fields.ignore("r", "rank_pattern", "alpha_pattern", "megatron_core", "qalora_group_size", "loftq_config");

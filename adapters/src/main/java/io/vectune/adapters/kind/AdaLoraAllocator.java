@@ -81,8 +81,9 @@ public final class AdaLoraAllocator {
             return target;
         }
         double left =
-                1 - (double) (step - schedule.warmupSteps())
-                        / (schedule.totalSteps() - schedule.finalSteps() - schedule.warmupSteps());
+                1
+                        - (double) (step - schedule.warmupSteps())
+                                / (schedule.totalSteps() - schedule.finalSteps() - schedule.warmupSteps());
         return (int) ((initialBudget - target) * left * left * left + target);
     }
 

@@ -120,9 +120,7 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
                     float sum = 0;
                     for (int column = 0; column < block; column++) {
                         float entry =
-                                transposed
-                                        ? r[n * block + column * block + row]
-                                        : r[n * block + row * block + column];
+                                transposed ? r[n * block + column * block + row] : r[n * block + row * block + column];
                         sum = Math.fma(entry, from[n + column], sum);
                     }
                     to[n + row] = sum;

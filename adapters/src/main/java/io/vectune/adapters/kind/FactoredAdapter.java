@@ -89,8 +89,7 @@ abstract class FactoredAdapter extends LayerAdapter implements ProductMap, LowRa
             gradA.fill(0);
         }
         Matrix x = trainsA() ? dropped(call) : call.x();
-        LowRank.backward(
-                compute, x, factorA(), factorB(), scaling, h, gradOutput, gradH, gradA, gradB, gradInput);
+        LowRank.backward(compute, x, factorA(), factorB(), scaling, h, gradOutput, gradH, gradA, gradB, gradInput);
         if (gradInput != null && drops(call)) {
             DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
         }

@@ -76,8 +76,7 @@ public final class Hra extends LayerAdapter implements InputMap, LowRankForm {
     @Override
     public List<AdapterParameter> parameters() {
         return List.of(
-                new AdapterParameter(
-                        "u", u, true, Role.INPUT_FACTOR, new Stored("hra_u", true, inFeatures(), rank)));
+                new AdapterParameter("u", u, true, Role.INPUT_FACTOR, new Stored("hra_u", true, inFeatures(), rank)));
     }
 
     @Override
@@ -160,8 +159,7 @@ public final class Hra extends LayerAdapter implements InputMap, LowRankForm {
     }
 
     @Override
-    public void backwardInput(
-            AdapterCall call, Matrix gradMapped, @Nullable Matrix gradInput, List<Matrix> gradients) {
+    public void backwardInput(AdapterCall call, Matrix gradMapped, @Nullable Matrix gradInput, List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();

@@ -60,8 +60,7 @@ public final class Ia3 {
         @Override
         public List<AdapterParameter> parameters() {
             return List.of(
-                    new AdapterParameter(
-                            "gate", gate, true, Role.SCALE, new Stored("ia3_l", false, outFeatures(), 1)));
+                    new AdapterParameter("gate", gate, true, Role.SCALE, new Stored("ia3_l", false, outFeatures(), 1)));
         }
 
         @Override
@@ -91,8 +90,7 @@ public final class Ia3 {
                 @Nullable Matrix gradInput,
                 List<Matrix> gradients) {
             double[] sums = new double[outFeatures()];
-            RowKernels.columnDots(
-                    call.compute(), gradOutput, call.saved(0, gradOutput.rows(), outFeatures()), sums);
+            RowKernels.columnDots(call.compute(), gradOutput, call.saved(0, gradOutput.rows(), outFeatures()), sums);
             RowKernels.addToRow(gradients.getFirst(), sums, 1);
             if (gradProduct != null) {
                 RowKernels.scaleColumnsInto(call.compute(), gradOutput, values(gate), gradProduct);

@@ -101,11 +101,7 @@ public final class Loha extends DeltaAdapter {
 
     /// The configuration.
     record Recipe(
-            int rank,
-            double alpha,
-            boolean zero,
-            Map<String, Double> rankPattern,
-            Map<String, Double> alphaPattern)
+            int rank, double alpha, boolean zero, Map<String, Double> rankPattern, Map<String, Double> alphaPattern)
             implements AdapterRecipe {
         static Recipe read(ConfigFields fields) {
             int rank = fields.integer("r", 8);

@@ -112,8 +112,7 @@ final class LoraFactors {
     }
 
     // The top singular triples of what quantization lost: s B A ~ W - quantized W.
-    private static void residual(
-            LayerSite site, Initialization initialization, float scaling, Matrix a, Matrix b) {
+    private static void residual(LayerSite site, Initialization initialization, float scaling, Matrix a, Matrix b) {
         Weight original = initialization.originals().get(site.name());
         if (original == null) {
             throw new VectuneException(

@@ -170,7 +170,13 @@ public final class Oft extends LayerAdapter implements InputMap {
     private void rotate(Compute compute, Matrix x, Matrix rotations, Matrix y) {
         for (int n = 0; n < inFeatures() / block; n++) {
             int from = n * block;
-            MatMul.nn(compute, 1, x.columns(from, from + block), blockOf(rotations, n), y.columns(from, from + block), false);
+            MatMul.nn(
+                    compute,
+                    1,
+                    x.columns(from, from + block),
+                    blockOf(rotations, n),
+                    y.columns(from, from + block),
+                    false);
         }
     }
 
@@ -180,8 +186,7 @@ public final class Oft extends LayerAdapter implements InputMap {
     }
 
     @Override
-    public void backwardInput(
-            AdapterCall call, Matrix gradMapped, @Nullable Matrix gradInput, List<Matrix> gradients) {
+    public void backwardInput(AdapterCall call, Matrix gradMapped, @Nullable Matrix gradInput, List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();

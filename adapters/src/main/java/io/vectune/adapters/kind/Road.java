@@ -144,7 +144,8 @@ public final class Road extends LayerAdapter implements ProductMap {
             add(gradients.get(1), sine, StrictMath.sin(t2) * d2[o]);
         }
         if (gradProduct != null) {
-            RowKernels.eachRowInto(compute, gradOutput, gradProduct, (from, to, columns) -> rotateBack(from, to, columns));
+            RowKernels.eachRowInto(
+                    compute, gradOutput, gradProduct, (from, to, columns) -> rotateBack(from, to, columns));
         }
         workspace.release(mark);
     }

@@ -130,7 +130,8 @@ public final class Vera extends FactoredAdapter {
                 throw fields.wrong("r", "a rank of at least 1", rank);
             }
             if (!fields.flag("save_projection", true)) {
-                throw fields.wrong("save_projection", "true, the projections cannot be made again without torch", false);
+                throw fields.wrong(
+                        "save_projection", "true, the projections cannot be made again without torch", false);
             }
             fields.flag("init_weights", true);
             return new Recipe(

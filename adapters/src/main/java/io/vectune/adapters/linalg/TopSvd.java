@@ -39,7 +39,13 @@ public record TopSvd(double[] u, double[] s, double[] v) {
         int in = weight.inFeatures();
         if (rank > Math.min(out, in)) {
             throw new IllegalArgumentException(
-                    "rank: expected at most " + Math.min(out, in) + " for a weight (" + out + ", " + in + "), found "
+                    "rank: expected at most "
+                            + Math.min(out, in)
+                            + " for a weight ("
+                            + out
+                            + ", "
+                            + in
+                            + "), found "
                             + rank);
         }
         int block = rank + OVERSAMPLING;
@@ -74,8 +80,7 @@ public record TopSvd(double[] u, double[] s, double[] v) {
 
     private static TopSvd exact(double[] matrix, int out, int in, int rank, boolean trailing) {
         DMatrixRMaj input = DMatrixRMaj.wrap(out, in, matrix.clone());
-        SingularValueDecomposition_F64<DMatrixRMaj> svd =
-                DecompositionFactory_DDRM.svd(out, in, true, true, true);
+        SingularValueDecomposition_F64<DMatrixRMaj> svd = DecompositionFactory_DDRM.svd(out, in, true, true, true);
         if (!svd.decompose(input)) {
             throw new ArithmeticException("the singular value decomposition did not converge");
         }

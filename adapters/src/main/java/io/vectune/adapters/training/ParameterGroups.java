@@ -40,7 +40,8 @@ public record ParameterGroups(double loraPlusRatio, boolean decayByRole) {
     /// @param elements how many values in all
     public record Line(String name, int tensors, long elements) {}
 
-    /// The trainable parameters of a set, summed by the last part of the module's name, for people to read before a run.
+    /// The trainable parameters of a set, summed by the last part of the module's name, for people to read before a
+    /// run.
     public static List<Line> table(AdapterSet set) {
         List<Line> lines = new ArrayList<>();
         for (AdapterSet.Entry entry : set.parameters()) {

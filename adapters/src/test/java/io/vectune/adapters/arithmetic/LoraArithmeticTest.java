@@ -82,11 +82,11 @@ class LoraArithmeticTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"lora", "pissa", "olora", "delora", "hra", "antipasto", "miss", "vera", "adalora", "gralora"})
+    @ValueSource(
+            strings = {"lora", "pissa", "olora", "delora", "hra", "antipasto", "miss", "vera", "adalora", "gralora"})
     void kindsWithALowRankFormBecomeLorasExactly(String kind) {
         String rank = kind.equals("adalora") ? "init_r" : "r";
-        Map<String, Object> options =
-                kind.equals("adalora") ? Map.of(rank, 4, "total_step", 9) : Map.of(rank, 4);
+        Map<String, Object> options = kind.equals("adalora") ? Map.of(rank, 4, "total_step", 9) : Map.of(rank, 4);
         try (AdapterSet source = adapter(kind, options, 3)) {
             LoraExport.Result result = LoraExport.export(source, compute, 2);
             try (AdapterSet exported = result.set()) {
@@ -111,8 +111,7 @@ class LoraArithmeticTest {
             try (AdapterSet exported = result.set()) {
                 LoraExport.Layer layer = result.layers().getFirst();
                 assertThat(layer.exact()).isFalse();
-                assertThat(distance(delta(exported), delta(source)))
-                        .isCloseTo(layer.relativeError(), within(1e-4));
+                assertThat(distance(delta(exported), delta(source))).isCloseTo(layer.relativeError(), within(1e-4));
             }
         }
     }
@@ -132,9 +131,7 @@ class LoraArithmeticTest {
         try (AdapterSet first = adapter("lora", Map.of("r", 2, "lora_alpha", 6), 1);
                 AdapterSet second = adapter("lora", Map.of("r", 3, "use_rslora", true), 2)) {
             List<WeightedCombination.Source> sources =
-                    List.of(
-                            new WeightedCombination.Source(first, 0.7),
-                            new WeightedCombination.Source(second, -0.4));
+                    List.of(new WeightedCombination.Source(first, 0.7), new WeightedCombination.Source(second, -0.4));
             double[] expected = new double[OUT * IN];
             double[] left = delta(first);
             double[] right = delta(second);
@@ -144,13 +141,18 @@ class LoraArithmeticTest {
             try (AdapterSet cat =
                             combine(sources, WeightedCombination.Method.CAT, WeightedCombination.Parity.PEFT, 0, 1);
                     AdapterSet linear =
-                            combine(sources, WeightedCombination.Method.LINEAR, WeightedCombination.Parity.EXACT, 5, 1)) {
+                            combine(
+                                    sources,
+                                    WeightedCombination.Method.LINEAR,
+                                    WeightedCombination.Parity.EXACT,
+                                    5,
+                                    1)) {
                 assertThat(distance(delta(cat), expected)).isLessThan(3e-6);
                 assertThat(distance(delta(linear), expected)).isLessThan(3e-6);
             }
-            assertThatThrownBy(() -> combine(
-                                    sources, WeightedCombination.Method.LINEAR, WeightedCombination.Parity.PEFT, 0, 1)
-                            .close())
+            assertThatThrownBy(() ->
+                            combine(sources, WeightedCombination.Method.LINEAR, WeightedCombination.Parity.PEFT, 0, 1)
+                                    .close())
                     .isInstanceOf(VectuneException.class)
                     .hasMessageContaining("expected sources of one rank, found 2 and 3");
         }

@@ -31,7 +31,8 @@ record GoldenRun(
         Function<AdapterParameter, String> keyOf) {
     static final String MODULE = "model.layers.0.self_attn.q_proj";
 
-    // Both sides compute in f32; each tolerance is a few times the largest difference seen, relative to the largest entry.
+    // Both sides compute in f32; each tolerance is a few times the largest difference seen, relative to the largest
+    // entry.
     private static final double FORWARD = 3e-6;
     private static final double GRADIENT = 1e-5;
     private static final double LOSS = 1e-5;
@@ -58,8 +59,7 @@ record GoldenRun(
         Matrix target = matrix("target");
         Adapter adapter = adapter();
         Matrix saved = Matrix.allocate(arena, 1, Math.max(1, (int) adapter.savedFloats(x.rows())));
-        AdapterCall call =
-                new AdapterCall(compute, site.weight(), site.bias(), x, saved, CallOptions.INFERENCE);
+        AdapterCall call = new AdapterCall(compute, site.weight(), site.bias(), x, saved, CallOptions.INFERENCE);
         adapter.forward(call, y);
         Matrix gradOutput = Matrix.allocate(arena, y.rows(), y.columns());
         double loss = 0;
@@ -78,8 +78,7 @@ record GoldenRun(
     private List<Matrix> gradients() {
         List<Matrix> gradients = new ArrayList<>();
         for (AdapterParameter parameter : adapter().trainableParameters()) {
-            gradients.add(
-                    Matrix.allocate(arena, parameter.values().rows(), parameter.values().columns()));
+            gradients.add(Matrix.allocate(arena, parameter.values().rows(), parameter.values().columns()));
         }
         return gradients;
     }
@@ -94,7 +93,10 @@ record GoldenRun(
         close("gradient of x", gradInput.toArray(), matrix("gradient.x").toArray(), GRADIENT);
         double learningRate = Double.parseDouble(Objects.requireNonNull(golden.metadata().get("sgd_lr")));
         List<AdapterParameter> parameters = adapter().trainableParameters();
-        long found = golden.names().stream().filter(name -> name.startsWith("gradient.") && !name.equals("gradient.x")).count();
+        long found =
+                golden.names().stream()
+                        .filter(name -> name.startsWith("gradient.") && !name.equals("gradient.x"))
+                        .count();
         assertThat(parameters).hasSize((int) found);
         for (int index = 0; index < parameters.size(); index++) {
             AdapterParameter parameter = parameters.get(index);

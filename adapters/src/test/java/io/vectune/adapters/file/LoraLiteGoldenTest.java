@@ -45,7 +45,16 @@ class LoraLiteGoldenTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "lora", "dora", "pissa", "delora", "hra", "ia3", "ia3-ff", "road", "antipasto-v", "antipasto-u",
+                "lora",
+                "dora",
+                "pissa",
+                "delora",
+                "hra",
+                "ia3",
+                "ia3-ff",
+                "road",
+                "antipasto-v",
+                "antipasto-u",
                 "antipasto-none"
             })
     void equalsLoraLite(String name, @TempDir Path directory) {
@@ -92,8 +101,7 @@ class LoraLiteGoldenTest {
         try (Arena arena = Arena.ofShared();
                 ThreadTeam team = ThreadTeam.of(1);
                 Compute compute = new Compute(team)) {
-            LayerSite site =
-                    new LayerSite("layer", new DenseWeight(Tensor.allocate(arena, DType.F32, 4, 4)), null);
+            LayerSite site = new LayerSite("layer", new DenseWeight(Tensor.allocate(arena, DType.F32, 4, 4)), null);
             Path file = directory.resolve("odd.safetensors");
             SafetensorsWriter.write(
                     file,
@@ -124,7 +132,9 @@ class LoraLiteGoldenTest {
                 Path file = DATA.resolve(kind + ".safetensors");
                 for (AdapterFiles.Format format :
                         List.of(AdapterFiles.Format.DIFFUSERS, AdapterFiles.Format.KOHYA, AdapterFiles.Format.PEFT)) {
-                    Path copy = directory.resolve(kind + format + (format == AdapterFiles.Format.PEFT ? "" : ".safetensors"));
+                    Path copy =
+                            directory.resolve(
+                                    kind + format + (format == AdapterFiles.Format.PEFT ? "" : ".safetensors"));
                     try (AdapterSet set = AdapterFiles.read(file, List.of(site), compute)) {
                         AdapterFiles.write(set, copy, format, false);
                         try (AdapterSet back = AdapterFiles.read(copy, List.of(site), compute)) {
@@ -147,9 +157,7 @@ class LoraLiteGoldenTest {
         float[][] merged = new float[2][];
         for (int side = 0; side < 2; side++) {
             try (Arena arena = Arena.ofShared()) {
-                Matrix matrix =
-                        Matrix.allocate(
-                                arena, site.weight().outFeatures(), site.weight().inFeatures());
+                Matrix matrix = Matrix.allocate(arena, site.weight().outFeatures(), site.weight().inFeatures());
                 Objects.requireNonNull((side == 0 ? set : back).adapter(site.name()))
                         .merge(compute, site.weight(), matrix);
                 merged[side] = matrix.toArray();

@@ -91,7 +91,10 @@ class PeftDirectoryTest {
     void namesMissingAndUnexpectedTensors() {
         Path adapter = written(Map.of("r", 2));
         String key = "base_model.model.layers.0.q_proj.lora_A.weight";
-        change(adapter, Map.of("base_model.model.layers.9.q_proj.lora_A.weight", Tensor.allocate(arena, DType.F32, 2, 8)), key);
+        change(
+                adapter,
+                Map.of("base_model.model.layers.9.q_proj.lora_A.weight", Tensor.allocate(arena, DType.F32, 2, 8)),
+                key);
         assertRefused(adapter, "1 missing (" + key, "1 unexpected (base_model.model.layers.9.q_proj", "near matches");
     }
 
@@ -100,7 +103,8 @@ class PeftDirectoryTest {
         Path adapter = written(Map.of("r", 2));
         String key = "base_model.model.layers.0.q_proj.lora_B.weight";
         change(adapter, Map.of(key, Tensor.allocate(arena, DType.F32, 12, 3)));
-        assertRefused(adapter, "lora_B.weight of layers.0.q_proj", "expected the shape [12, 2]", "[12, 3]", "another base");
+        assertRefused(
+                adapter, "lora_B.weight of layers.0.q_proj", "expected the shape [12, 2]", "[12, 3]", "another base");
         change(adapter, Map.of(key, Tensor.allocate(arena, DType.I32, 12, 2)));
         assertRefused(adapter, "expected a float type, found I32");
     }
@@ -140,7 +144,16 @@ class PeftDirectoryTest {
     @Test
     void modulesToSaveAndBiasesComeBack() {
         Path target = directory.resolve("whole");
-        Map<String, Object> options = Map.of("r", 2, "modules_to_save", List.of("lm_head"), "bias", "all", "target_modules", List.of("q_proj"));
+        Map<String, Object> options =
+                Map.of(
+                        "r",
+                        2,
+                        "modules_to_save",
+                        List.of("lm_head"),
+                        "bias",
+                        "all",
+                        "target_modules",
+                        List.of("q_proj"));
         try (AdapterSet set = AdapterSet.create(AdapterConfig.of("lora", options), sites, compute, 1)) {
             assertThat(set.adapter("lm_head")).isInstanceOf(FullWeight.class);
             assertThat(set.adapters()).hasSize(3);
@@ -166,9 +179,13 @@ class PeftDirectoryTest {
                 checkWholeLayer(Objects.requireNonNull(back.adapter("lm_head")));
             }
         }
-        assertThatThrownBy(() -> AdapterSet.create(
-                                AdapterConfig.of("lora", Map.of("modules_to_save", List.of("embed_tokens"))), sites, compute, 1)
-                        .close())
+        assertThatThrownBy(() ->
+                        AdapterSet.create(
+                                        AdapterConfig.of("lora", Map.of("modules_to_save", List.of("embed_tokens"))),
+                                        sites,
+                                        compute,
+                                        1)
+                                .close())
                 .hasMessageContaining("modules_to_save: embed_tokens");
     }
 
@@ -191,14 +208,23 @@ class PeftDirectoryTest {
         for (int t = 0; t < 3; t++) {
             gradient += (double) y.get(t, 4) * x.get(t, 5);
         }
-        assertThat((double) gradients.getFirst().get(4, 5))
-                .isCloseTo(gradient, within(1e-4));
+        assertThat((double) gradients.getFirst().get(4, 5)).isCloseTo(gradient, within(1e-4));
     }
 
     @Test
     void twoThreadsWithTwoAdaptersGetTheSameBitsAsAlone() throws Exception {
-        try (AdapterSet lora = AdapterSet.create(AdapterConfig.of("lora", Map.of("r", 2, "init_lora_weights", false)), sites, compute, 1);
-                AdapterSet dora = AdapterSet.create(AdapterConfig.of("dora", Map.of("r", 2, "init_lora_weights", false)), sites, compute, 2);
+        try (AdapterSet lora =
+                        AdapterSet.create(
+                                AdapterConfig.of("lora", Map.of("r", 2, "init_lora_weights", false)),
+                                sites,
+                                compute,
+                                1);
+                AdapterSet dora =
+                        AdapterSet.create(
+                                AdapterConfig.of("dora", Map.of("r", 2, "init_lora_weights", false)),
+                                sites,
+                                compute,
+                                2);
                 ExecutorService threads = Executors.newFixedThreadPool(2)) {
             List<AdapterSet> sets = List.of(lora, dora);
             List<float[]> alone = new ArrayList<>();
@@ -209,12 +235,11 @@ class PeftDirectoryTest {
                 List<Future<float[]>> both = new ArrayList<>();
                 for (AdapterSet set : sets) {
                     both.add(
-                            threads.submit(
-                                    () -> {
-                                        try (Compute own = new Compute(team)) {
-                                            return output(set, own);
-                                        }
-                                    }));
+                            threads.submit(() -> {
+                                try (Compute own = new Compute(team)) {
+                                    return output(set, own);
+                                }
+                            }));
                 }
                 for (int index = 0; index < 2; index++) {
                     assertThat(both.get(index).get()).containsExactly(alone.get(index));
@@ -230,8 +255,7 @@ class PeftDirectoryTest {
             Matrix y = Matrix.allocate(own, 5, 12);
             LayerSite site = sites.getFirst();
             Objects.requireNonNull(set.adapter(site.name()))
-                    .forward(
-                            new AdapterCall(session, site.weight(), site.bias(), x, null, CallOptions.INFERENCE), y);
+                    .forward(new AdapterCall(session, site.weight(), site.bias(), x, null, CallOptions.INFERENCE), y);
             return y.toArray();
         }
     }

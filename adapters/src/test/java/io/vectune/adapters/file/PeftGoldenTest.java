@@ -38,9 +38,7 @@ class PeftGoldenTest {
                 Compute compute = new Compute(team)) {
             SafetensorsFile golden =
                     SafetensorsFile.open(DATA.resolve("goldens").resolve(name + ".safetensors"), arena);
-            Weight weight =
-                    new DenseWeight(
-                            golden.tensor(golden.contains("weight.bf16") ? "weight.bf16" : "weight"));
+            Weight weight = new DenseWeight(golden.tensor(golden.contains("weight.bf16") ? "weight.bf16" : "weight"));
             Matrix bias = golden.contains("bias") ? GoldenRun.row(golden.tensor("bias")) : null;
             LayerSite site = new LayerSite(GoldenRun.MODULE, weight, bias);
             try (AdapterSet set = PeftDirectory.read(DATA.resolve("adapters").resolve(name), List.of(site), compute)) {

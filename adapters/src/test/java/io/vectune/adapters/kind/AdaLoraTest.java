@@ -14,8 +14,7 @@ import java.util.Map;
 import org.junit.jupiter.api.Test;
 
 class AdaLoraTest {
-    private static final AdaLoraAllocator.Schedule SCHEDULE =
-            new AdaLoraAllocator.Schedule(2, 3, 4, 1, 20, 0.85, 0.85);
+    private static final AdaLoraAllocator.Schedule SCHEDULE = new AdaLoraAllocator.Schedule(2, 3, 4, 1, 20, 0.85, 0.85);
 
     private static List<Matrix> gradients(AdapterBench bench, Adapter adapter) {
         List<Matrix> gradients = new ArrayList<>();
@@ -74,8 +73,8 @@ class AdaLoraTest {
 
     @Test
     void refusesASchedulePastTheEnd() {
-        assertThatThrownBy(() -> new AdaLoraAllocator(
-                        new AdaLoraAllocator.Schedule(2, 10, 10, 1, 20, 0.85, 0.85), List.of()))
+        assertThatThrownBy(() ->
+                        new AdaLoraAllocator(new AdaLoraAllocator.Schedule(2, 10, 10, 1, 20, 0.85, 0.85), List.of()))
                 .hasMessage("adalora: total_step: expected more than tinit + tfinal = 20, found 20");
     }
 

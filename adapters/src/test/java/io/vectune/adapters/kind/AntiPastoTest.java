@@ -88,8 +88,7 @@ class AntiPastoTest {
     @CsvSource({"4, V", "2, V", "8, V", "4, U", "2, U", "4, none"})
     void matchesItsFormulaForEveryRowsCoefficient(int block, String basis) {
         try (AdapterBench bench = new AdapterBench(true, 2)) {
-            Adapter adapter =
-                    bench.create("antipasto", Map.of("r", RANK, "block_size", block, "rotate_basis", basis));
+            Adapter adapter = bench.create("antipasto", Map.of("r", RANK, "block_size", block, "rotate_basis", basis));
             bench.perturb(adapter, 0.3);
             float[] rows = {1, 1, -1, 0.5f, 0, -2, 1};
             double[] coefficients = new double[rows.length];

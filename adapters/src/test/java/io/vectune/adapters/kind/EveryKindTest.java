@@ -128,7 +128,12 @@ class EveryKindTest {
 
     // The derivative of the loss along `direction`, which is the gradient itself.
     private static double difference(
-            AdapterBench bench, Adapter adapter, CallOptions options, Matrix values, Matrix direction, boolean refresh) {
+            AdapterBench bench,
+            Adapter adapter,
+            CallOptions options,
+            Matrix values,
+            Matrix direction,
+            boolean refresh) {
         float[] start = values.toArray();
         double length = Math.sqrt(dot(direction, direction));
         double step = length == 0 ? 0 : 4e-3 / length;
@@ -195,8 +200,7 @@ class EveryKindTest {
                 new AdapterOracle.Layer(
                         AdapterBench.TOKENS, AdapterBench.IN, AdapterBench.OUT, new double[0], new double[0]);
         double[] expected =
-                layer.linear(
-                        AdapterBench.doubles(bench.x), AdapterBench.doubles(merged), AdapterBench.doubles(bias));
+                layer.linear(AdapterBench.doubles(bench.x), AdapterBench.doubles(merged), AdapterBench.doubles(bias));
         AdapterBench.close("merged", AdapterBench.doubles(y), expected, 3e-6);
     }
 

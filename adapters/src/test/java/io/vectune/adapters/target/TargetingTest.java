@@ -37,7 +37,9 @@ class TargetingTest {
 
     @Test
     void namesMatchWholePathsOrTailsAtADot() {
-        assertThat(selected(Map.of("target_modules", List.of("q_proj")))).hasSize(3).allMatch(name -> name.endsWith(".q_proj"));
+        assertThat(selected(Map.of("target_modules", List.of("q_proj"))))
+                .hasSize(3)
+                .allMatch(name -> name.endsWith(".q_proj"));
         assertThat(selected(Map.of("target_modules", List.of("layers.1.self_attn.q_proj"))))
                 .containsExactly("model.layers.1.self_attn.q_proj");
         assertThat(selected(Map.of("target_modules", List.of("lm_head")))).containsExactly("lm_head");
@@ -78,7 +80,13 @@ class TargetingTest {
 
     @Test
     void modulesToSaveGetNoAdapter() {
-        assertThat(selected(Map.of("target_modules", List.of("q_proj", "lm_head"), "modules_to_save", List.of("lm_head"))))
+        assertThat(
+                        selected(
+                                Map.of(
+                                        "target_modules",
+                                        List.of("q_proj", "lm_head"),
+                                        "modules_to_save",
+                                        List.of("lm_head"))))
                 .doesNotContain("lm_head");
     }
 

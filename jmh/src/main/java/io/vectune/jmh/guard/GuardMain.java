@@ -12,14 +12,15 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/// The guard as a program: `GuardMain BASELINE.json [HISTORY.jsonl]`. Exit code 0 if all entries pass, 1 if one does not,
-/// 2 for wrong usage. With a history, adds a line to it and draws the plot beside it (`.svg`).
+/// The guard as a program: `GuardMain BASELINE.json [HISTORY.jsonl]`. Exit code 0 if all entries pass, 1 if one does
+/// not, 2 for wrong usage. With a history, adds a line to it and draws the plot beside it (`.svg`).
 public final class GuardMain {
     private GuardMain() {}
 
     public static void main(String[] arguments) throws IOException {
         if (arguments.length < 1 || arguments.length > 2) {
-            System.err.println("guard: expected BASELINE.json [HISTORY.jsonl], found " + arguments.length + " arguments");
+            System.err.println(
+                    "guard: expected BASELINE.json [HISTORY.jsonl], found " + arguments.length + " arguments");
             System.exit(2);
         }
         try {
@@ -33,8 +34,7 @@ public final class GuardMain {
     }
 
     /// Runs a baseline and prints the table.
-    public static boolean run(Path baseline, @Nullable Path history, PrintStream out)
-            throws IOException {
+    public static boolean run(Path baseline, @Nullable Path history, PrintStream out) throws IOException {
         GuardBaseline entries = GuardBaseline.read(baseline);
         Guard guard = new Guard(new JmhRunner(800, 300), name -> out.println("guard: " + name));
         GuardReport report = guard.check(entries);

@@ -22,7 +22,9 @@ public record GuardReport(List<GuardVerdict> verdicts) {
     public String table() {
         StringBuilder table = new StringBuilder();
         String line = "%-34s %-12s %8s %9s %10s %7s  %s%n";
-        table.append(String.format(Locale.ROOT, line, "benchmark", "metric", "now", "recorded", "bytes/op", "ratio", "verdict"));
+        table.append(
+                String.format(
+                        Locale.ROOT, line, "benchmark", "metric", "now", "recorded", "bytes/op", "ratio", "verdict"));
         for (GuardVerdict verdict : verdicts) {
             GuardEntry entry = verdict.entry();
             table.append(

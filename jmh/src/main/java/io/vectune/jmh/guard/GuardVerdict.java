@@ -48,7 +48,6 @@ public record GuardVerdict(
                             entry.relativeTo(),
                             entry.minRatio());
         }
-        return new GuardVerdict(
-                entry, found.share(), found.rate(), found.bytesPerOperation(), ratio, problem, forks);
+        return new GuardVerdict(entry, found.share(), found.rate(), found.bytesPerOperation(), ratio, problem, forks);
     }
 }

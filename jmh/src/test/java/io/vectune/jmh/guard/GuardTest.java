@@ -99,8 +99,7 @@ class GuardTest {
     }
 
     private static GuardEntry entry(String name, String method, double share) {
-        return new GuardEntry(
-                name, PLANTED + "." + method, Map.of(), List.of(), "readPercent", share, 0.5, 1, null, 0);
+        return new GuardEntry(name, PLANTED + "." + method, Map.of(), List.of(), "readPercent", share, 0.5, 1, null, 0);
     }
 
     private static Measurement of(double share, double rate, double bytes) {

@@ -17,7 +17,8 @@ import org.openjdk.jmh.infra.Blackhole;
 public class PlantedBenchmarks {
     private final float[] numbers = new float[4096];
 
-    /// A metric on the scale of the guarded ones: operations a second in units of a hundredth of what `good` is sure of.
+    /// A metric on the scale of the guarded ones: operations a second in units of a hundredth of what `good` is sure
+    /// of.
     @State(Scope.Thread)
     @AuxCounters(AuxCounters.Type.OPERATIONS)
     public static class Metric {

@@ -108,7 +108,8 @@ public final class ChatTemplate implements ChatFormat {
         try {
             result = sharedEngine().renderForResult(translated, bindings);
         } catch (TooManySteps e) {
-            throw new VectuneException(origin + ": gave up after " + MAX_STEPS + " steps or 10 seconds; the template does not end", e);
+            throw new VectuneException(
+                    origin + ": gave up after " + MAX_STEPS + " steps or 10 seconds; the template does not end", e);
         }
         for (TemplateError error : result.getErrors()) {
             throw failure(error);
@@ -129,8 +130,7 @@ public final class ChatTemplate implements ChatFormat {
             }
         }
         String message = String.valueOf(error.getMessage()).lines().findFirst().orElse("unknown error");
-        return new VectuneException(
-                origin + ": line " + error.getLineno() + ": " + message, error.getException());
+        return new VectuneException(origin + ": line " + error.getLineno() + ": " + message, error.getException());
     }
 
     /// Passes through the engine, which catches exceptions and goes on.
@@ -165,7 +165,8 @@ public final class ChatTemplate implements ChatFormat {
                         .withNestedInterpretationEnabled(false)
                         .withReadOnlyResolver(true)
                         .withElResolver(new PythonValues())
-                        .withProcessors(JinjavaProcessors.newBuilder().withNodePreProcessor(ChatTemplate::countStep).build())
+                        .withProcessors(
+                                JinjavaProcessors.newBuilder().withNodePreProcessor(ChatTemplate::countStep).build())
                         .withMaxOutputSize(MAX_OUTPUT)
                         .withMaxStringLength(MAX_OUTPUT)
                         .withRangeLimit(1000)
@@ -185,10 +186,9 @@ public final class ChatTemplate implements ChatFormat {
                                         .build())
                         .build();
         Jinjava engine = new Jinjava(config);
-        engine.setResourceLocator(
-                (name, encoding, interpreter) -> {
-                    throw new IOException("a chat template cannot read files");
-                });
+        engine.setResourceLocator((name, encoding, interpreter) -> {
+            throw new IOException("a chat template cannot read files");
+        });
         engine.getGlobalContext().registerTag(new ConditionalForTag());
         engine.getGlobalContext().registerTag(new PassThroughTag());
         engine.getGlobalContext().registerFilter(new PythonJsonFilter());

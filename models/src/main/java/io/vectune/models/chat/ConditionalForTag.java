@@ -30,8 +30,7 @@ final class ConditionalForTag extends ForTag {
             return super.interpretUnchecked(node, interpreter);
         }
         List<String> names = List.of(parts.group(1).strip().split("\\s*,\\s*"));
-        ForLoop items =
-                ObjectIterator.getLoop(interpreter.resolveELExpression(parts.group(2), node.getLineNumber()));
+        ForLoop items = ObjectIterator.getLoop(interpreter.resolveELExpression(parts.group(2), node.getLineNumber()));
         List<Object> kept = new ArrayList<>();
         while (items.hasNext()) {
             Object item = items.next();
@@ -40,8 +39,7 @@ final class ConditionalForTag extends ForTag {
                 for (int i = 0; i < names.size(); i++) {
                     interpreter.getContext().put(names.get(i), names.size() == 1 ? item : part(item, i));
                 }
-                if (ObjectTruthValue.evaluate(
-                        interpreter.resolveELExpression(parts.group(3), node.getLineNumber()))) {
+                if (ObjectTruthValue.evaluate(interpreter.resolveELExpression(parts.group(3), node.getLineNumber()))) {
                     kept.add(item);
                 }
             } finally {

@@ -140,7 +140,8 @@ final class PythonValues extends ELResolver {
             case "capitalize" ->
                     text.isEmpty()
                             ? text
-                            : text.substring(0, 1).toUpperCase(Locale.ROOT) + text.substring(1).toLowerCase(Locale.ROOT);
+                            : text.substring(0, 1).toUpperCase(Locale.ROOT)
+                                    + text.substring(1).toLowerCase(Locale.ROOT);
             case "replace" -> text.replace(arguments[0].toString(), arguments[1].toString());
             case "find" -> (long) text.indexOf(arguments[0].toString());
             case "rfind" -> (long) text.lastIndexOf(arguments[0].toString());
@@ -192,7 +193,9 @@ final class PythonValues extends ELResolver {
         int limit = arguments.length > 1 ? ((Number) arguments[1]).intValue() : UNLIMITED;
         if (arguments.length == 0 || arguments[0] == null) {
             String stripped = strip(text, new Object[0], true, true);
-            return stripped.isEmpty() ? List.of() : List.of(stripped.split("(?U)\\s+", limit == UNLIMITED ? 0 : limit + 1));
+            return stripped.isEmpty()
+                    ? List.of()
+                    : List.of(stripped.split("(?U)\\s+", limit == UNLIMITED ? 0 : limit + 1));
         }
         String separator = arguments[0].toString();
         List<String> parts = new ArrayList<>();
@@ -233,8 +236,7 @@ final class PythonValues extends ELResolver {
     }
 
     @Override
-    public void setValue(
-            ELContext context, @Nullable Object base, @Nullable Object property, @Nullable Object value) {
+    public void setValue(ELContext context, @Nullable Object base, @Nullable Object property, @Nullable Object value) {
         throw new ELException("a template cannot change its data");
     }
 

@@ -19,12 +19,14 @@ import java.util.regex.Pattern;
 /// | white space control, trim_blocks, lstrip_blocks | takes blanks after expressions too | done here |
 /// | one newline at the end is dropped | kept | dropped |
 final class TemplateDialect {
-    private static final Pattern LITERAL = Pattern.compile("'(?:[^'\\\\]|\\\\.)*+'|\"(?:[^\"\\\\]|\\\\.)*+\"", Pattern.DOTALL);
+    private static final Pattern LITERAL =
+            Pattern.compile("'(?:[^'\\\\]|\\\\.)*+'|\"(?:[^\"\\\\]|\\\\.)*+\"", Pattern.DOTALL);
     private static final Pattern UNICODE = Pattern.compile("\\\\u([0-9a-fA-F]{4})");
     private static final Pattern CONSTANT = Pattern.compile("(?<![\\w.])(True|False|None)(?!\\w)");
     private static final String PRIMARY = "([A-Za-z_]\\w*(?:\\.\\w+|\\[[^\\[\\]]*\\]|\\([^()]*\\))*)";
     private static final Pattern NAMESPACE = Pattern.compile("\\bnamespace\\([^()]*(?:\\([^()]*\\)[^()]*)*\\)");
-    private static final Pattern NAMED = Pattern.compile("([(,]\\s*\\w+\\s*=)(?!=)\\s*((?:[^(),\\[\\]]|\\([^()]*\\)|\\[[^\\[\\]]*\\])+)");
+    private static final Pattern NAMED =
+            Pattern.compile("([(,]\\s*\\w+\\s*=)(?!=)\\s*((?:[^(),\\[\\]]|\\([^()]*\\)|\\[[^\\[\\]]*\\])+)");
     private static final Pattern ITEMS = Pattern.compile(PRIMARY + "\\s*\\|\\s*items\\b");
     private static final Pattern REVERSED = Pattern.compile(PRIMARY + "\\[::-1\\]");
     private static final Pattern NOT_IS = Pattern.compile("\\bnot\\s+" + PRIMARY + "\\s+is\\s+(?!not\\b)");
@@ -67,7 +69,9 @@ final class TemplateDialect {
                 before = source.charAt(close - 1);
                 int to = isSign(before) && close - 1 >= from ? close - 1 : close;
                 if (kind != '#') {
-                    out.append(source, open, open + 2).append(' ').append(expressions(source.substring(from, Math.max(from, to)).strip()));
+                    out.append(source, open, open + 2)
+                            .append(' ')
+                            .append(expressions(source.substring(from, Math.max(from, to)).strip()));
                     out.append(' ').append(source, close, close + 2);
                 }
                 afterBlock = kind != '{';
@@ -126,9 +130,7 @@ final class TemplateDialect {
                 char character = source.charAt(at);
                 if (character == '\'' || character == '"') {
                     at = endOfLiteral(at);
-                } else if (depth == 0
-                        && source.charAt(at + 1) == '}'
-                        && character == (kind == '{' ? '}' : '%')) {
+                } else if (depth == 0 && source.charAt(at + 1) == '}' && character == (kind == '{' ? '}' : '%')) {
                     return at;
                 } else if (character == '{') {
                     depth++;
@@ -153,11 +155,10 @@ final class TemplateDialect {
         List<String> literals = new ArrayList<>();
         String bare =
                 LITERAL.matcher(code)
-                        .replaceAll(
-                                match -> {
-                                    literals.add(unescape(match.group()));
-                                    return "\u0001" + (literals.size() - 1) + "\u0001";
-                                });
+                        .replaceAll(match -> {
+                            literals.add(unescape(match.group()));
+                            return "\u0001" + (literals.size() - 1) + "\u0001";
+                        });
         bare = CONSTANT.matcher(bare).replaceAll(match -> match.group().toLowerCase(Locale.ROOT));
         bare = NOT_IS.matcher(bare).replaceAll("$1 is not ");
         bare = NOT_IN.matcher(bare).replaceAll("$1 not in ");
@@ -178,6 +179,7 @@ final class TemplateDialect {
 
     private static String unescape(String literal) {
         return UNICODE.matcher(literal)
-                .replaceAll(match -> Matcher.quoteReplacement(Character.toString(Integer.parseInt(match.group(1), 16))));
+                .replaceAll(
+                        match -> Matcher.quoteReplacement(Character.toString(Integer.parseInt(match.group(1), 16))));
     }
 }

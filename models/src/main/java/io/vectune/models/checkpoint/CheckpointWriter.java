@@ -29,16 +29,19 @@ final class CheckpointWriter implements AutoCloseable {
     private final long totalBytes;
 
     /// @param stem `model` or `diffusion_pytorch_model`
-    CheckpointWriter(Path directory, String stem, SequencedMap<String, TensorSpec> specs, Map<String, String> metadata) {
+    CheckpointWriter(
+            Path directory, String stem, SequencedMap<String, TensorSpec> specs, Map<String, String> metadata) {
         this.directory = directory;
         this.stem = stem;
         List<Map<String, TensorSpec>> plan = plan(specs);
         long bytes = 0;
         try {
             for (int shard = 0; shard < plan.size(); shard++) {
-                String file = plan.size() == 1
-                        ? stem + ".safetensors"
-                        : String.format(Locale.ROOT, "%s-%05d-of-%05d.safetensors", stem, shard + 1, plan.size());
+                String file =
+                        plan.size() == 1
+                                ? stem + ".safetensors"
+                                : String.format(
+                                        Locale.ROOT, "%s-%05d-of-%05d.safetensors", stem, shard + 1, plan.size());
                 files.add(file);
                 SafetensorsWriter.Declaration declaration = SafetensorsWriter.declare(metadata);
                 for (Map.Entry<String, TensorSpec> entry : plan.get(shard).entrySet()) {

@@ -34,8 +34,11 @@ public final class DequantizeCheckpoint {
         this.layers = layers;
         this.dtype = dtype;
         if (layers.names().isEmpty()) {
-            throw new VectuneException(source.origin() + ": expected quantized layers, found none in "
-                    + source.names().size() + " tensors; there is nothing to dequantize");
+            throw new VectuneException(
+                    source.origin()
+                            + ": expected quantized layers, found none in "
+                            + source.names().size()
+                            + " tensors; there is nothing to dequantize");
         }
         for (String name : source.names()) {
             if (!layers.owns(name)) {
@@ -63,10 +66,12 @@ public final class DequantizeCheckpoint {
         try (Arena arena = Arena.ofShared()) {
             TensorSource source = SafetensorsCheckpoint.open(model, arena);
             DequantizeCheckpoint job =
-                    new DequantizeCheckpoint(source, QuantizedLayers.of(source, ModelFiles.quantization(model, arena)), dtype);
+                    new DequantizeCheckpoint(
+                            source, QuantizedLayers.of(source, ModelFiles.quantization(model, arena)), dtype);
             try (OutputDirectory directory = OutputDirectory.create(out, force)) {
-                try (CheckpointWriter writer = new CheckpointWriter(
-                        directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
+                try (CheckpointWriter writer =
+                        new CheckpointWriter(
+                                directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
                     job.run(compute, (name, tensor) -> writer.write(name, tensor.segment()), progress);
                     writer.commit();
                 }
@@ -79,8 +84,7 @@ public final class DequantizeCheckpoint {
     }
 
     /// Dequantizes a safetensors file.
-    public static int file(
-            Path file, Path out, @Nullable DType dtype, Compute compute, Consumer<String> progress) {
+    public static int file(Path file, Path out, @Nullable DType dtype, Compute compute, Consumer<String> progress) {
         try (Arena arena = Arena.ofShared()) {
             TensorSource source = SafetensorsCheckpoint.open(file, arena);
             DequantizeCheckpoint job =

@@ -41,8 +41,7 @@ public final class FluxMerge {
     private final Map<String, Matrix> norms = new LinkedHashMap<>();
     private final SequencedMap<String, TensorSpec> specs = new LinkedHashMap<>();
 
-    private FluxMerge(
-            TensorSource source, QuantizedLayers quantized, FluxAdapters adapters, @Nullable DType dtype) {
+    private FluxMerge(TensorSource source, QuantizedLayers quantized, FluxAdapters adapters, @Nullable DType dtype) {
         this.source = source;
         this.quantized = quantized;
         this.model = adapters.model();
@@ -79,8 +78,7 @@ public final class FluxMerge {
 
     /// Whether a tensor is a part of a quantized weight that becomes dense.
     private boolean belongsToChangedLayer(String name) {
-        return quantized.owns(name)
-                && adapters.keySet().stream().anyMatch(layer -> name.startsWith(layer + "."));
+        return quantized.owns(name) && adapters.keySet().stream().anyMatch(layer -> name.startsWith(layer + "."));
     }
 
     /// Merges.
@@ -136,8 +134,7 @@ public final class FluxMerge {
             Adapter adapter = adapters.get(linear.name());
             if (adapter != null && name.endsWith(WEIGHT)) {
                 Tensor merged =
-                        Tensor.allocate(
-                                arena, DType.F32, linear.weight().outFeatures(), linear.weight().inFeatures());
+                        Tensor.allocate(arena, DType.F32, linear.weight().outFeatures(), linear.weight().inFeatures());
                 adapter.merge(compute, linear.weight(), merged.asMatrix());
                 return merged;
             }

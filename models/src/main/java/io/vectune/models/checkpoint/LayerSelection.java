@@ -1,7 +1,7 @@
 package io.vectune.models.checkpoint;
 
-import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.NearMatches;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.safetensors.TensorSource;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Tensor;
@@ -42,9 +42,13 @@ public record LayerSelection(boolean model, List<String> include, List<String> e
         requireMatches("--exclude", exclude, candidates);
         List<String> selected = candidates.stream().filter(this::isSelected).toList();
         if (selected.isEmpty()) {
-            throw new VectuneException(source.origin() + ": expected at least one 2-D float tensor NAME.weight to"
-                    + " quantize, found none" + (candidates.isEmpty() ? "" : " among " + candidates.size()
-                    + " after --include and --exclude"));
+            throw new VectuneException(
+                    source.origin()
+                            + ": expected at least one 2-D float tensor NAME.weight to"
+                            + " quantize, found none"
+                            + (candidates.isEmpty()
+                                    ? ""
+                                    : " among " + candidates.size() + " after --include and --exclude"));
         }
         return selected;
     }
@@ -70,8 +74,8 @@ public record LayerSelection(boolean model, List<String> include, List<String> e
     private static void requireMatches(String option, List<String> texts, List<String> candidates) {
         for (String text : texts) {
             if (candidates.stream().noneMatch(layer -> matches(layer, text))) {
-                throw new VectuneException(option + " " + text + ": matches no layer of the model"
-                        + NearMatches.hint(text, candidates));
+                throw new VectuneException(
+                        option + " " + text + ": matches no layer of the model" + NearMatches.hint(text, candidates));
             }
         }
     }

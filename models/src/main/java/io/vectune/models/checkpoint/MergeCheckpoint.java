@@ -26,8 +26,8 @@ import org.jspecify.annotations.Nullable;
 
 /// Folds adapters into the weights of a model directory, in f32, rounded once to the type of the result.
 ///
-/// Tensors that no adapter changes stay byte for byte. Quantized layers become dense, in the type in which their library
-/// dequantizes. The output head of a model with tied embeddings is untied when an adapter changes it.
+/// Tensors that no adapter changes stay byte for byte. Quantized layers become dense, in the type in which their
+/// library dequantizes. The output head of a model with tied embeddings is untied when an adapter changes it.
 public final class MergeCheckpoint {
     private static final String HEAD = "lm_head";
     private static final String EMBEDDING = "model.embed_tokens";
@@ -67,8 +67,11 @@ public final class MergeCheckpoint {
     private void declare(String layer, Adapter adapter) {
         LayerSite site = adapters.site(layer);
         if (adapter.changesBias() && site.bias() == null) {
-            throw new VectuneException(layer + ": the adapter (" + adapter.kind()
-                    + ") adds a bias, but the model's layer has none; it cannot be folded in, use it beside the model");
+            throw new VectuneException(
+                    layer
+                            + ": the adapter ("
+                            + adapter.kind()
+                            + ") adds a bias, but the model's layer has none; it cannot be folded in, use it beside the model");
         }
         if (untiesHead() && layer.equals(HEAD)) {
             Weight head = site.weight();
@@ -76,8 +79,12 @@ public final class MergeCheckpoint {
             specs.put(HEAD + WEIGHT, TensorSpec.of(type, head.outFeatures(), head.inFeatures()));
         }
         if (!specs.containsKey(layer + WEIGHT)) {
-            throw new VectuneException(source.origin() + ": expected a tensor " + layer + WEIGHT
-                    + " to fold the adapter into, found none");
+            throw new VectuneException(
+                    source.origin()
+                            + ": expected a tensor "
+                            + layer
+                            + WEIGHT
+                            + " to fold the adapter into, found none");
         }
     }
 
@@ -109,8 +116,9 @@ public final class MergeCheckpoint {
             QuantizedLayers quantized = QuantizedLayers.of(source, ModelFiles.quantization(model, arena));
             MergeCheckpoint job = new MergeCheckpoint(source, quantized, adapters, dtype);
             try (OutputDirectory directory = OutputDirectory.create(out, force)) {
-                try (CheckpointWriter writer = new CheckpointWriter(
-                        directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
+                try (CheckpointWriter writer =
+                        new CheckpointWriter(
+                                directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
                     job.run(compute, writer, progress);
                     writer.commit();
                 }
@@ -166,8 +174,15 @@ public final class MergeCheckpoint {
             for (int column = 0; column < merged.columns(); column++) {
                 float value = merged.get(row, column);
                 if (!Float.isFinite(value)) {
-                    throw new VectuneException(layer + ".weight: expected finite values after merging, found " + value
-                            + " at [" + row + ", " + column + "]; the adapter is broken");
+                    throw new VectuneException(
+                            layer
+                                    + ".weight: expected finite values after merging, found "
+                                    + value
+                                    + " at ["
+                                    + row
+                                    + ", "
+                                    + column
+                                    + "]; the adapter is broken");
                 }
             }
         }

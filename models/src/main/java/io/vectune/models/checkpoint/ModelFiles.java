@@ -18,14 +18,16 @@ final class ModelFiles {
     static final String CONFIG = "config.json";
 
     private static final Pattern WEIGHTS =
-            Pattern.compile(".*\\.(safetensors|safetensors\\.index\\.json|bin|bin\\.index\\.json|pt|pth|gguf|msgpack|h5|onnx)");
+            Pattern.compile(
+                    ".*\\.(safetensors|safetensors\\.index\\.json|bin|bin\\.index\\.json|pt|pth|gguf|msgpack|h5|onnx)");
 
     private ModelFiles() {}
 
     /// What the weight files are called: `diffusion_pytorch_model` in diffusers' directories, else `model`.
     static String stem(Path directory) {
-        boolean diffusers = Files.exists(directory.resolve("diffusion_pytorch_model.safetensors"))
-                || Files.exists(directory.resolve("diffusion_pytorch_model.safetensors.index.json"));
+        boolean diffusers =
+                Files.exists(directory.resolve("diffusion_pytorch_model.safetensors"))
+                        || Files.exists(directory.resolve("diffusion_pytorch_model.safetensors.index.json"));
         return diffusers ? "diffusion_pytorch_model" : "model";
     }
 

@@ -44,11 +44,12 @@ public final class QuantizeCheckpoint {
             Tensor tensor = source.tensor(name);
             String layer = name.endsWith(WEIGHT) ? name.substring(0, name.length() - WEIGHT.length()) : name;
             if (name.endsWith(WEIGHT) && quantized.contains(layer)) {
-                specs.putAll(quantizer.declare(
-                        layer,
-                        Math.toIntExact(tensor.size(0)),
-                        Math.toIntExact(tensor.size(1)),
-                        tensor.dtype()));
+                specs.putAll(
+                        quantizer.declare(
+                                layer,
+                                Math.toIntExact(tensor.size(0)),
+                                Math.toIntExact(tensor.size(1)),
+                                tensor.dtype()));
             } else {
                 specs.put(name, TensorSpec.of(tensor));
             }
@@ -59,8 +60,8 @@ public final class QuantizeCheckpoint {
     ///
     /// @param force whether an output directory that holds something is accepted
     /// @param progress gets each layer's report when it is done
-    /// @throws VectuneException if the model cannot be read or has nothing to quantize, a weight has non-finite values or
-    ///     a shape that does not fit, or the result cannot be written
+    /// @throws VectuneException if the model cannot be read or has nothing to quantize, a weight has non-finite values
+    ///   or a shape that does not fit, or the result cannot be written
     public static List<LayerReport> directory(
             Path model,
             Path out,
@@ -79,16 +80,15 @@ public final class QuantizeCheckpoint {
             plan.accept(job.layers);
             try (OutputDirectory directory = OutputDirectory.create(out, force)) {
                 List<LayerReport> reports;
-                try (CheckpointWriter writer = new CheckpointWriter(
-                        directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
+                try (CheckpointWriter writer =
+                        new CheckpointWriter(
+                                directory.path(), ModelFiles.stem(model), job.specs, Map.of("format", "pt"))) {
                     reports = job.run(compute, (name, tensor) -> writer.write(name, tensor.segment()), progress);
                     writer.commit();
                 }
                 ModelFiles.copyBeside(model, directory.path());
                 ModelFiles.writeConfig(
-                        model,
-                        directory.path(),
-                        quantizer.quantizationConfig(job.skipped(), job.inputType()));
+                        model, directory.path(), quantizer.quantizationConfig(job.skipped(), job.inputType()));
                 directory.commit();
                 return reports;
             }
@@ -126,8 +126,8 @@ public final class QuantizeCheckpoint {
         return source.tensor(layers.getFirst() + WEIGHT).dtype();
     }
 
-    /// Linear layers that stay dense. A head that shares the embedding's weight has no tensor of its own, but the Python
-    /// libraries quantize every linear layer that the list does not name.
+    /// Linear layers that stay dense. A head that shares the embedding's weight has no tensor of its own, but the
+    /// Python libraries quantize every linear layer that the list does not name.
     private List<String> skipped() {
         List<String> skipped = new ArrayList<>();
         Set<String> quantized = new LinkedHashSet<>(layers);
@@ -145,8 +145,7 @@ public final class QuantizeCheckpoint {
         return skipped;
     }
 
-    private List<LayerReport> run(
-            Compute compute, BiConsumer<String, Tensor> write, Consumer<LayerReport> progress) {
+    private List<LayerReport> run(Compute compute, BiConsumer<String, Tensor> write, Consumer<LayerReport> progress) {
         Set<String> quantized = new LinkedHashSet<>(layers);
         List<LayerReport> reports = new ArrayList<>();
         for (String name : source.names()) {

@@ -92,7 +92,8 @@ final class DataLine {
         List<Map<String, Object>> messages = new ArrayList<>();
         for (JsonNode element : node) {
             if (!(element instanceof ObjectNode message) || !message.path("role").isString()) {
-                throw problem("messages[" + messages.size() + "]: expected an object with a string role, found " + element);
+                throw problem(
+                        "messages[" + messages.size() + "]: expected an object with a string role, found " + element);
             }
             if (!message.has("content") && !message.has("tool_calls")) {
                 throw problem("messages[" + messages.size() + "]: has no content");

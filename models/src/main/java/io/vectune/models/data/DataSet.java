@@ -43,17 +43,18 @@ public final class DataSet {
     /// @throws FileFormatException if a line is not what it should be; the message names the file and the line
     /// @throws VectuneException if the file cannot be read or is empty
     public static DataSet load(Path path, Tokenizer tokenizer, @Nullable ChatFormat chat, DataOptions options) {
-        TextTools tools = new TextTools() {
-            @Override
-            public Tokenizer tokenizer() {
-                return tokenizer;
-            }
+        TextTools tools =
+                new TextTools() {
+                    @Override
+                    public Tokenizer tokenizer() {
+                        return tokenizer;
+                    }
 
-            @Override
-            public @Nullable ChatFormat chat() {
-                return chat;
-            }
-        };
+                    @Override
+                    public @Nullable ChatFormat chat() {
+                        return chat;
+                    }
+                };
         return load(path, tools, options);
     }
 

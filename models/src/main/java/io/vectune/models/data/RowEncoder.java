@@ -7,13 +7,12 @@ import io.vectune.runtime.VectuneException;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import org.jspecify.annotations.Nullable;
 
 /// Turns lines into ids and labels.
 ///
 /// The border between prompt and answer is found as TRL finds it: the prompt is tokenized alone, prompt and answer
-/// together, and the loss begins behind as many tokens as the prompt alone has. Where the first tokens of the two differ
-/// (the last token of the prompt merged with the answer), that is counted, as TRL warns of it.
+/// together, and the loss begins behind as many tokens as the prompt alone has. Where the first tokens of the two
+/// differ (the last token of the prompt merged with the answer), that is counted, as TRL warns of it.
 final class RowEncoder {
     /// The label of a token without loss, as transformers has it.
     private static final int IGNORED = -100;
@@ -133,10 +132,8 @@ final class RowEncoder {
         int eos =
                 tools.tokenizer()
                         .eosId()
-                        .orElseThrow(
-                                () ->
-                                        new VectuneException(
-                                                "--append-eos: the model's tokenizer names no end-of-text token"));
+                        .orElseThrow(() ->
+                                new VectuneException("--append-eos: the model's tokenizer names no end-of-text token"));
         if (ids.length > 0 && ids[ids.length - 1] == eos) {
             return ids;
         }
@@ -177,8 +174,7 @@ final class RowEncoder {
             }
             answered = true;
             String before = turn == 0 ? "" : render(line, messages.subList(0, turn), true);
-            String until =
-                    turn == messages.size() - 1 ? whole : render(line, messages.subList(0, turn + 1), false);
+            String until = turn == messages.size() - 1 ? whole : render(line, messages.subList(0, turn + 1), false);
             if (!whole.startsWith(before) || !whole.startsWith(until) || !until.startsWith(before)) {
                 throw line.problem(
                         "the chat template writes messages[0.."

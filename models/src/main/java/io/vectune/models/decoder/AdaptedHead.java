@@ -23,7 +23,8 @@ final class AdaptedHead {
 
     /// The head for one pass.
     ///
-    /// @throws IllegalArgumentException if an adapted head is asked to treat rows differently: it sees labelled rows only
+    /// @throws IllegalArgumentException if an adapted head is asked to treat rows differently: it sees labelled rows
+    ///   only
     OutputHead with(CallSeed seed, Map<String, List<Matrix>> gradients) {
         requireUniform(seed);
         return new Pass(seed, gradients);

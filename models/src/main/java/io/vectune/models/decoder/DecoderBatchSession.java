@@ -117,8 +117,14 @@ public final class DecoderBatchSession implements AutoCloseable {
             int count = tokens.get(text).length;
             if (count > capacity - positions[text]) {
                 throw new IllegalArgumentException(
-                        "text " + text + ": expected at most " + (capacity - positions[text])
-                                + " tokens, the room left in this session of " + capacity + ", found " + count);
+                        "text "
+                                + text
+                                + ": expected at most "
+                                + (capacity - positions[text])
+                                + " tokens, the room left in this session of "
+                                + capacity
+                                + ", found "
+                                + count);
             }
             if (count > 0) {
                 KeyValueCache cache = caches.get(text);

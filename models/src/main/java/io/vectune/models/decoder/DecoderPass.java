@@ -81,8 +81,9 @@ public final class DecoderPass implements AutoCloseable {
                     // Without a backward pass adapters keep nothing.
                     boolean keeps = lowest < blocks.size();
                     saved += keeps ? sum(shared) : 0;
-                    common = LayerBuffers.allocate(
-                            arena, config, limits.tokens(), keeps ? saved(shared) : LayerBuffers.Saved.NOTHING);
+                    common =
+                            LayerBuffers.allocate(
+                                    arena, config, limits.tokens(), keeps ? saved(shared) : LayerBuffers.Saved.NOTHING);
                 }
                 buffers.add(common);
             }

@@ -131,8 +131,7 @@ public final class DecoderSession implements AutoCloseable {
         Arrays.setAll(positions, index -> position + index);
         Matrix x = compute.workspace().matrix(tokens.length, model.config().hiddenSize());
         Embedding.gather(compute, model.embedding(), tokens, x);
-        List<DecoderBlock.CachedText> text =
-                List.of(new DecoderBlock.CachedText(cache, 0, tokens.length, position));
+        List<DecoderBlock.CachedText> text = List.of(new DecoderBlock.CachedText(cache, 0, tokens.length, position));
         for (DecoderBlock block : blocks) {
             block.forwardCached(compute, rotary, positions, text, seed, x);
         }

@@ -123,8 +123,7 @@ public final class SequenceBatch {
             Arrays.fill(coefficients, from, from + lengths[row], coefficientOfRow[row]);
             from += lengths[row];
         }
-        return new SequenceBatch(
-                tokens, targets, positions, runs, options.withSteering(Steering.ofRows(coefficients)));
+        return new SequenceBatch(tokens, targets, positions, runs, options.withSteering(Steering.ofRows(coefficients)));
     }
 
     private void requireOneEach(String what, int found) {

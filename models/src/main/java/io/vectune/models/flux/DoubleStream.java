@@ -38,9 +38,7 @@ final class DoubleStream {
                         linears.compute(),
                         config,
                         rotary,
-                        List.of(
-                                segment(0, textTokens, layers.text()),
-                                segment(textTokens, tokens, layers.image())),
+                        List.of(segment(0, textTokens, layers.text()), segment(textTokens, tokens, layers.image())),
                         attended,
                         linears.recording());
         text.project(ofText(attention.query()), ofText(attention.key()), ofText(attention.value()));

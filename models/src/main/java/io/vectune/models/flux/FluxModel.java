@@ -62,9 +62,7 @@ public record FluxModel(
 
     /// The places where adapters can sit: all linear layers.
     public List<LayerSite> sites() {
-        return linears().stream()
-                .map(linear -> new LayerSite(linear.name(), linear.weight(), linear.bias()))
-                .toList();
+        return linears().stream().map(linear -> new LayerSite(linear.name(), linear.weight(), linear.bias())).toList();
     }
 
     /// The norms of queries and keys by their names in a checkpoint, without `.weight`.
@@ -120,10 +118,7 @@ public record FluxModel(
         }
         Weight wide = ExpandedWeight.of(xEmbedder.weight(), inChannels);
         return withLinears(
-                linear ->
-                        linear.name().equals(X_EMBEDDER)
-                                ? new Linear(linear.name(), wide, linear.bias())
-                                : linear);
+                linear -> linear.name().equals(X_EMBEDDER) ? new Linear(linear.name(), wide, linear.bias()) : linear);
     }
 
     /// Bytes of all linear weights as they are stored.

@@ -219,8 +219,7 @@ public final class FluxPass {
 
     private void requireFits(FluxInputs inputs, Matrix prediction) {
         inputs.requireFits(model.config());
-        if (prediction.rows() != inputs.hiddenStates().rows()
-                || prediction.columns() != model.config().outChannels()) {
+        if (prediction.rows() != inputs.hiddenStates().rows() || prediction.columns() != model.config().outChannels()) {
             throw new IllegalArgumentException(
                     "prediction: expected ["
                             + inputs.hiddenStates().rows()

@@ -145,13 +145,6 @@ final class JointAttention {
     private void backward(Segment segment, Matrix x, Matrix weight, Matrix inverseRms, Matrix grad) {
         Matrix gradHeads = heads(segment, grad);
         RmsNorm.backward(
-                compute,
-                heads(segment, x),
-                weight,
-                ofHeads(segment, inverseRms),
-                gradHeads,
-                gradHeads,
-                false,
-                null);
+                compute, heads(segment, x), weight, ofHeads(segment, inverseRms), gradHeads, gradHeads, false, null);
     }
 }

@@ -52,9 +52,18 @@ final class CheckpointTensors {
             Weight quantized = format.load(source, module, context);
             if (quantized.outFeatures() != outFeatures || quantized.inFeatures() != inFeatures) {
                 throw new FileFormatException(
-                        source.origin() + ": " + module + ": expected a weight [" + outFeatures + ", " + inFeatures
-                                + "] as config.json says, found [" + quantized.outFeatures() + ", "
-                                + quantized.inFeatures() + "]");
+                        source.origin()
+                                + ": "
+                                + module
+                                + ": expected a weight ["
+                                + outFeatures
+                                + ", "
+                                + inFeatures
+                                + "] as config.json says, found ["
+                                + quantized.outFeatures()
+                                + ", "
+                                + quantized.inFeatures()
+                                + "]");
             }
             return quantized;
         }

@@ -150,8 +150,7 @@ public final class FluxLoader {
 
         private DoubleStreamLayers doubleStream(String prefix) {
             StreamLayers image =
-                    stream(
-                            prefix, "norm1.linear", "to_q", "to_k", "to_v", "norm_q", "norm_k", "to_out.0", "ff.");
+                    stream(prefix, "norm1.linear", "to_q", "to_k", "to_v", "norm_q", "norm_k", "to_out.0", "ff.");
             StreamLayers text =
                     stream(
                             prefix,
@@ -214,9 +213,7 @@ public final class FluxLoader {
 
         private Linear linear(String name, int outFeatures, int inFeatures) {
             return new Linear(
-                    name,
-                    tensors.weight(name, outFeatures, inFeatures),
-                    tensors.vector(name + ".bias", outFeatures));
+                    name, tensors.weight(name, outFeatures, inFeatures), tensors.vector(name + ".bias", outFeatures));
         }
     }
 }

@@ -64,20 +64,26 @@ final class GgufModel {
         String name = metadata.string("general.architecture");
         DecoderArchitecture architecture =
                 DecoderArchitecture.ofName(name)
-                        .orElseThrow(
-                                () ->
-                                        new FileFormatException(
-                                                file.origin() + ": architecture " + name
-                                                        + " is not supported; supported are "
-                                                        + HuggingFaceConfig.supported()));
+                        .orElseThrow(() ->
+                                new FileFormatException(
+                                        file.origin()
+                                                + ": architecture "
+                                                + name
+                                                + " is not supported; supported are "
+                                                + HuggingFaceConfig.supported()));
         int hiddenSize = metadata.integer(name + ".embedding_length");
         int heads = metadata.integer(name + ".attention.head_count");
         int headDim = metadata.integer(name + ".attention.key_length", heads > 0 ? hiddenSize / heads : 0);
         int rotated = metadata.integer(name + ".rope.dimension_count", headDim);
         if (rotated != headDim) {
             throw new FileFormatException(
-                    file.origin() + ": " + name + ".rope.dimension_count: expected the head dimension " + headDim
-                            + ", found " + rotated);
+                    file.origin()
+                            + ": "
+                            + name
+                            + ".rope.dimension_count: expected the head dimension "
+                            + headDim
+                            + ", found "
+                            + rotated);
         }
         long vocabSize = file.tensor("token_embd.weight").shape()[0];
         double theta = metadata.real(name + ".rope.freq_base", 10_000);
@@ -116,7 +122,11 @@ final class GgufModel {
             case "linear" -> new RotaryScaling.Linear((float) metadata.real(name + ".rope.scaling.factor"));
             default ->
                     throw new FileFormatException(
-                            file.origin() + ": " + name + ".rope.scaling.type " + type
+                            file.origin()
+                                    + ": "
+                                    + name
+                                    + ".rope.scaling.type "
+                                    + type
                                     + " is not supported; supported are none and linear");
         };
     }
@@ -134,8 +144,17 @@ final class GgufModel {
                 double found = divisors.getFloat(i);
                 if (!(Math.abs(found - expected) <= DIVISOR_RTOL * expected)) {
                     throw new FileFormatException(
-                            file.origin() + ": " + ROPE_FREQUENCIES + "[" + i + "]: expected " + expected
-                                    + ", the scaling of Llama 3 by a factor of " + factor + ", found " + found);
+                            file.origin()
+                                    + ": "
+                                    + ROPE_FREQUENCIES
+                                    + "["
+                                    + i
+                                    + "]: expected "
+                                    + expected
+                                    + ", the scaling of Llama 3 by a factor of "
+                                    + factor
+                                    + ", found "
+                                    + found);
                 }
             }
             return scaling;
@@ -165,15 +184,16 @@ final class GgufModel {
         }
         Matrix norm = vector("output_norm.weight", config.hiddenSize(), 0);
         Weight head =
-                config.tieWordEmbeddings()
-                        ? embedding
-                        : weight("output", config.vocabSize(), config.hiddenSize(), 0);
-        List<String> unexpected =
-                file.tensors().keySet().stream().filter(name -> !taken.contains(name)).toList();
+                config.tieWordEmbeddings() ? embedding : weight("output", config.vocabSize(), config.hiddenSize(), 0);
+        List<String> unexpected = file.tensors().keySet().stream().filter(name -> !taken.contains(name)).toList();
         if (!unexpected.isEmpty()) {
             throw new FileFormatException(
-                    file.origin() + ": " + unexpected.size() + " unexpected tensors, the first is "
-                            + unexpected.getFirst() + "; the metadata describe a model without them");
+                    file.origin()
+                            + ": "
+                            + unexpected.size()
+                            + " unexpected tensors, the first is "
+                            + unexpected.getFirst()
+                            + "; the metadata describe a model without them");
         }
         return new DecoderModel(config, embedding, layers, norm, new Linear(DecoderModel.HEAD, head, null));
     }
@@ -242,8 +262,13 @@ final class GgufModel {
         taken.add(name);
         if (!Arrays.equals(tensor.shape(), shape)) {
             throw new FileFormatException(
-                    file.origin() + ": tensor " + name + ": expected shape " + Arrays.toString(shape)
-                            + " as the metadata say, found " + Arrays.toString(tensor.shape()));
+                    file.origin()
+                            + ": tensor "
+                            + name
+                            + ": expected shape "
+                            + Arrays.toString(shape)
+                            + " as the metadata say, found "
+                            + Arrays.toString(tensor.shape()));
         }
         return tensor;
     }

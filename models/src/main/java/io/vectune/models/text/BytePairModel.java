@@ -9,8 +9,8 @@ import java.util.concurrent.ConcurrentHashMap;
 /// Byte-pair encoding of one word, which is given in the byte alphabet.
 ///
 /// Of all neighbouring symbols that have a merge, the one of lowest rank merges first, the leftmost of equals; until
-/// none is left. Short words scan for it; long ones keep the candidates in a heap, so that n symbols take
-/// O(n log n), whatever the text.
+/// none is left. Short words scan for it; long ones keep the candidates in a heap, so that n symbols take O(n log n),
+/// whatever the text.
 final class BytePairModel {
     /// Up to this many symbols a scan beats the heap.
     private static final int SCANNED = 24;

@@ -97,7 +97,11 @@ public final class GgufTokenizer {
         int[] types = keys.has("tokenizer.ggml.token_type") ? keys.integers("tokenizer.ggml.token_type") : null;
         if (types != null && types.length != tokens.size()) {
             throw new FileFormatException(
-                    origin + ": expected " + tokens.size() + " entries in tokenizer.ggml.token_type, found " + types.length);
+                    origin
+                            + ": expected "
+                            + tokens.size()
+                            + " entries in tokenizer.ggml.token_type, found "
+                            + types.length);
         }
         Map<String, Integer> vocabulary = HashMap.newHashMap(tokens.size());
         List<AddedToken> added = new ArrayList<>();
@@ -176,15 +180,12 @@ public final class GgufTokenizer {
 
     private static Style style(String pre, String origin) {
         return switch (pre) {
-            case "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "granite-docling", "trillion",
-                    "roberta-bpe" ->
+            case "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "granite-docling", "trillion", "roberta-bpe" ->
                     new Style(new PreTokenizer.ByteLevel(false, true, false), false, false);
             case "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b" ->
                     new Style(
                             new PreTokenizer.Sequence(
-                                    List.of(
-                                            PreTokenizer.digits(true),
-                                            new PreTokenizer.ByteLevel(false, true, false))),
+                                    List.of(PreTokenizer.digits(true), new PreTokenizer.ByteLevel(false, true, false))),
                             false,
                             false);
             case "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2" ->

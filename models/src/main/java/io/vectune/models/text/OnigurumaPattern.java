@@ -26,17 +26,17 @@ final class OnigurumaPattern {
     /// @throws IllegalArgumentException if the pattern cannot be given the same meaning
     static Pattern compile(String pattern) {
         if (REPEATED_INTERVAL.matcher(pattern).find() || HEX_DIGIT.matcher(pattern).find()) {
-            throw new IllegalArgumentException("the pattern " + pattern + " uses \\h or {n,m}+, which are not supported");
+            throw new IllegalArgumentException(
+                    "the pattern " + pattern + " uses \\h or {n,m}+, which are not supported");
         }
         String translated =
                 PROPERTY.matcher(pattern)
-                        .replaceAll(
-                                match -> {
-                                    boolean negated = match.group(1).equals("P") != match.group(2).equals("^");
-                                    String name = match.group(3);
-                                    String property = CATEGORIES.contains(name) ? name : "Is" + name;
-                                    return Matcher.quoteReplacement((negated ? "\\P{" : "\\p{") + property + "}");
-                                });
+                        .replaceAll(match -> {
+                            boolean negated = match.group(1).equals("P") != match.group(2).equals("^");
+                            String name = match.group(3);
+                            String property = CATEGORIES.contains(name) ? name : "Is" + name;
+                            return Matcher.quoteReplacement((negated ? "\\P{" : "\\p{") + property + "}");
+                        });
         try {
             return Pattern.compile(
                     translated, Pattern.UNICODE_CHARACTER_CLASS | Pattern.UNIX_LINES | Pattern.MULTILINE);

@@ -30,7 +30,7 @@ sealed interface PreTokenizer {
     /// @param addPrefixSpace whether a space goes in front of text that has none
     /// @param useRegex whether GPT-2's pattern splits first
     /// @param maps whether the pieces leave here in the byte alphabet; the last stage leaves that to the model, which
-    ///     then only maps words it does not know yet
+    ///   then only maps words it does not know yet
     record ByteLevel(boolean addPrefixSpace, boolean useRegex, boolean maps) implements PreTokenizer {
         @Override
         public void split(String text, Consumer<String> pieces) {

@@ -8,8 +8,7 @@ import org.jspecify.annotations.Nullable;
 /// @param eos text that ends one
 /// @param pad text that fills a row up
 /// @param unk text that stands for what has no token
-public record SpecialTokens(
-        @Nullable String bos, @Nullable String eos, @Nullable String pad, @Nullable String unk) {
+public record SpecialTokens(@Nullable String bos, @Nullable String eos, @Nullable String pad, @Nullable String unk) {
     /// No named tokens.
     public static final SpecialTokens NONE = new SpecialTokens(null, null, null, null);
 }

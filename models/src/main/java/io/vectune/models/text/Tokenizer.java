@@ -17,8 +17,8 @@ import tools.jackson.databind.node.ObjectNode;
 /// A byte-level BPE tokenizer: text to token ids and back, with the ids of the reference library.
 ///
 /// Text goes through: added tokens that are matched as written, the normalizer, added tokens that are matched
-/// normalized, the pre-tokenizer, the merges, and the template that puts BOS and EOS around. Immutable but for a bounded
-/// cache of words; threads may share one.
+/// normalized, the pre-tokenizer, the merges, and the template that puts BOS and EOS around. Immutable but for a
+/// bounded cache of words; threads may share one.
 public final class Tokenizer {
     private static final byte[] NO_BYTES = {};
 
@@ -57,8 +57,7 @@ public final class Tokenizer {
         asWritten =
                 new AddedTokenMatcher(
                         added.stream().filter(token -> !token.normalized()).toList(), UnaryOperator.identity());
-        asNormalized =
-                new AddedTokenMatcher(added.stream().filter(AddedToken::normalized).toList(), parts.normalizer);
+        asNormalized = new AddedTokenMatcher(added.stream().filter(AddedToken::normalized).toList(), parts.normalizer);
         int size = 0;
         for (int id : parts.vocabulary.values()) {
             size = Math.max(size, id + 1);
@@ -97,7 +96,7 @@ public final class Tokenizer {
     /// The ids of a text.
     ///
     /// @param addSpecialTokens whether the tokens that the model wants around a text (BOS, EOS) are added; tokens that
-    ///     are spelled out in the text are found either way
+    ///   are spelled out in the text are found either way
     public int[] encode(String text, boolean addSpecialTokens) {
         TokenList ids = new TokenList();
         if (addSpecialTokens) {

@@ -47,7 +47,8 @@ final class TokenizerJson {
         SpecialTokens special =
                 config == null
                         ? SpecialTokens.NONE
-                        : new SpecialTokens(named("bos_token"), named("eos_token"), named("pad_token"), named("unk_token"));
+                        : new SpecialTokens(
+                                named("bos_token"), named("eos_token"), named("pad_token"), named("unk_token"));
         List<Integer> before = new ArrayList<>();
         List<Integer> after = new ArrayList<>();
         readTemplate(special, before, after);
@@ -129,7 +130,9 @@ final class TokenizerJson {
                         addToken(entry.getValue(), Integer.parseInt(entry.getKey()));
                     } catch (NumberFormatException e) {
                         throw new FileFormatException(
-                                "tokenizer_config.json beside " + origin + ": added_tokens_decoder: expected an id, found "
+                                "tokenizer_config.json beside "
+                                        + origin
+                                        + ": added_tokens_decoder: expected an id, found "
                                         + entry.getKey(),
                                 e);
                     }

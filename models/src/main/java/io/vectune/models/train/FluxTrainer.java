@@ -86,7 +86,11 @@ public final class FluxTrainer implements AutoCloseable {
         }
         if (!Double.isFinite(loss)) {
             throw new VectuneException(
-                    "step " + (done + 1) + ": the loss is " + loss + "; lower the learning rate, or clip the gradients");
+                    "step "
+                            + (done + 1)
+                            + ": the loss is "
+                            + loss
+                            + "; lower the learning rate, or clip the gradients");
         }
         double rate = options.learningRate() * options.schedule().factor(done);
         double norm = updates.update(compute, done);

@@ -21,11 +21,10 @@ public final class MergedModel {
     /// @param adapters by the name of the linear layer they sit on
     /// @param arena holds the merged weights
     public static DecoderModel of(DecoderModel model, Map<String, Adapter> adapters, Compute compute, Arena arena) {
-        return model.withLinears(
-                linear -> {
-                    Adapter adapter = adapters.get(linear.name());
-                    return adapter == null ? linear : merged(linear, adapter, compute, arena);
-                });
+        return model.withLinears(linear -> {
+            Adapter adapter = adapters.get(linear.name());
+            return adapter == null ? linear : merged(linear, adapter, compute, arena);
+        });
     }
 
     /// One layer with its adapter folded in, in f32.

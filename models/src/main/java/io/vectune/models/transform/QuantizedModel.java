@@ -31,19 +31,18 @@ public final class QuantizedModel {
             Compute compute,
             Arena arena,
             Consumer<Linear> progress) {
-        return model.withLinears(
-                linear -> {
-                    if (!chosen.test(linear)) {
-                        return linear;
-                    }
-                    progress.accept(linear);
-                    if (linear.weight() instanceof DenseWeight dense) {
-                        return linear.withWeight(quantizer.quantize(compute, linear.name(), dense.tensor(), arena));
-                    }
-                    try (Arena temporary = Arena.ofShared()) {
-                        Tensor decoded = DecodedWeight.of(compute, linear.weight(), temporary);
-                        return linear.withWeight(quantizer.quantize(compute, linear.name(), decoded, arena));
-                    }
-                });
+        return model.withLinears(linear -> {
+            if (!chosen.test(linear)) {
+                return linear;
+            }
+            progress.accept(linear);
+            if (linear.weight() instanceof DenseWeight dense) {
+                return linear.withWeight(quantizer.quantize(compute, linear.name(), dense.tensor(), arena));
+            }
+            try (Arena temporary = Arena.ofShared()) {
+                Tensor decoded = DecodedWeight.of(compute, linear.weight(), temporary);
+                return linear.withWeight(quantizer.quantize(compute, linear.name(), decoded, arena));
+            }
+        });
     }
 }

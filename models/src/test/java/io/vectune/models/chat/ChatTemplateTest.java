@@ -38,7 +38,8 @@ class ChatTemplateTest {
         return node == null || !node.isString() ? null : node.asString();
     }
 
-    private static void check(ChatTemplate template, JsonNode fact, JsonNode messages, boolean prompt, @Nullable JsonNode tools) {
+    private static void check(
+            ChatTemplate template, JsonNode fact, JsonNode messages, boolean prompt, @Nullable JsonNode tools) {
         Map<String, Object> variables = new HashMap<>();
         if (tools != null) {
             variables.put("tools", list(tools));
@@ -60,15 +61,13 @@ class ChatTemplateTest {
         Map<String, ChatTemplate> templates = new HashMap<>();
         golden.get("templates")
                 .properties()
-                .forEach(
-                        entry -> {
-                            JsonNode node = entry.getValue();
-                            SpecialTokens special =
-                                    new SpecialTokens(text(node.get("bos_token")), text(node.get("eos_token")), null, null);
-                            templates.put(
-                                    entry.getKey(),
-                                    ChatTemplate.of(node.get("template").asString(), special, entry.getKey()));
-                        });
+                .forEach(entry -> {
+                    JsonNode node = entry.getValue();
+                    SpecialTokens special =
+                            new SpecialTokens(text(node.get("bos_token")), text(node.get("eos_token")), null, null);
+                    templates.put(
+                            entry.getKey(), ChatTemplate.of(node.get("template").asString(), special, entry.getKey()));
+                });
         for (JsonNode fact : golden.get("cases")) {
             ChatTemplate template = templates.get(fact.get("template").asString());
             assertThat(template).isNotNull();
@@ -142,14 +141,23 @@ class ChatTemplateTest {
                 .isInstanceOf(VectuneException.class)
                 .hasMessageStartingWith("hostile: ");
         ChatTemplate recursive =
-                ChatTemplate.of("{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}", SpecialTokens.NONE, "hostile");
+                ChatTemplate.of(
+                        "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}", SpecialTokens.NONE, "hostile");
         assertThatThrownBy(() -> recursive.render(HELLO, true)).isInstanceOf(VectuneException.class);
     }
 
     @Test
     void whatIsNotSupportedIsRefused() {
-        for (String source : new String[] {"{{ 'x' * 3 }}", "{% filter trim %}x{% endfilter %}", "{{ nothing() }}", "{% if %}", "{% for m in [] %}a{% else %}b{% endfor %}"}) {
-            assertThatThrownBy(() -> ChatTemplate.of(source, SpecialTokens.NONE, "dir/chat_template.jinja").render(HELLO, true))
+        for (String source :
+                new String[] {
+                    "{{ 'x' * 3 }}",
+                    "{% filter trim %}x{% endfilter %}",
+                    "{{ nothing() }}",
+                    "{% if %}",
+                    "{% for m in [] %}a{% else %}b{% endfor %}"
+                }) {
+            assertThatThrownBy(() ->
+                            ChatTemplate.of(source, SpecialTokens.NONE, "dir/chat_template.jinja").render(HELLO, true))
                     .isInstanceOf(VectuneException.class)
                     .hasMessageStartingWith("dir/chat_template.jinja: ")
                     .hasMessageNotContaining("\n");

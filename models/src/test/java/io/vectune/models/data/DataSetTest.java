@@ -73,19 +73,23 @@ class DataSetTest {
         assertThat(row.ids()).isEqualTo(tokenizer.encode("Mia was in the garden.", true));
         assertThat(row.labels()).isEqualTo(row.ids());
         DataOptions appending = new DataOptions(512, true, 576);
-        assertThat(only(appending, "{\"text\": \"Mia was\"}").ids()).endsWith(0).hasSize(tokenizer.encode("Mia was", true).length + 1);
+        assertThat(only(appending, "{\"text\": \"Mia was\"}").ids())
+                .endsWith(0)
+                .hasSize(tokenizer.encode("Mia was", true).length + 1);
         assertThat(only(appending, "{\"text\": \"Mia was<|endoftext|>\"}").ids())
                 .isEqualTo(tokenizer.encode("Mia was<|endoftext|>", true));
     }
 
     @Test
     void completionsCarryTheLoss() throws IOException {
-        TokenRow row = only(PLAIN, "{\"prompt\": \"Mirror: Tom showed. =\", \"completion\": \" Mia showed.<|endoftext|>\"}");
+        TokenRow row =
+                only(PLAIN, "{\"prompt\": \"Mirror: Tom showed. =\", \"completion\": \" Mia showed.<|endoftext|>\"}");
         assertThat(tokenizer.decode(row.ids(), false)).isEqualTo("Mirror: Tom showed. = Mia showed.<|endoftext|>");
         assertThat(labelled(row)).isEqualTo(" Mia showed.<|endoftext|>");
         assertThat(read("a.jsonl", PLAIN, "{\"prompt\": \"a =\", \"completion\": \" b\"}").unevenBoundaries()).isZero();
         // "th" and "e" merge across the border.
-        assertThat(read("a.jsonl", PLAIN, "{\"prompt\": \"in t\", \"completion\": \"he garden\"}").unevenBoundaries()).isOne();
+        assertThat(read("a.jsonl", PLAIN, "{\"prompt\": \"in t\", \"completion\": \"he garden\"}").unevenBoundaries())
+                .isOne();
     }
 
     @Test
@@ -95,9 +99,11 @@ class DataSetTest {
                         PLAIN,
                         """
                         {"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}, \
-                        {"role": "user", "content": "And?"}, {"role": "assistant", "content": "There."}]}""");
+                        {"role": "user", "content": "And?"}, {"role": "assistant", "content": "There."}]}\
+                        """);
         assertThat(labelled(row)).isEqualTo("Here.<|im_end|>\nThere.<|im_end|>\n");
-        assertThat(tokenizer.decode(row.ids(), false)).startsWith("<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n");
+        assertThat(tokenizer.decode(row.ids(), false))
+                .startsWith("<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n");
     }
 
     @Test
@@ -111,17 +117,23 @@ class DataSetTest {
 
     @Test
     void longRowsLoseTheirEnd() throws IOException {
-        DataSet data = read("a.jsonl", new DataOptions(2, false, 576), "{\"input_ids\": [1, 2, 3]}", "", "{\"input_ids\": [4, 5]}", "");
+        DataSet data =
+                read(
+                        "a.jsonl",
+                        new DataOptions(2, false, 576),
+                        "{\"input_ids\": [1, 2, 3]}",
+                        "",
+                        "{\"input_ids\": [4, 5]}",
+                        "");
         assertThat(data.rows()).hasSize(2);
         assertThat(data.rows().getFirst().ids()).containsExactly(1, 2);
         assertThat(data.truncatedRows()).isOne();
         assertThat(data.tokens()).isEqualTo(4);
-        assertThatThrownBy(
-                        () ->
-                                read(
-                                        "a.jsonl",
-                                        new DataOptions(2, false, 576),
-                                        "{\"input_ids\": [1, 2, 3], \"labels\": [-100, -100, 3]}"))
+        assertThatThrownBy(() ->
+                        read(
+                                "a.jsonl",
+                                new DataOptions(2, false, 576),
+                                "{\"input_ids\": [1, 2, 3], \"labels\": [-100, -100, 3]}"))
                 .hasMessageEndingWith(
                         "a.jsonl, line 1: the first 2 of its 3 tokens have no label; raise the max length or shorten the prompt");
     }
@@ -200,7 +212,8 @@ class DataSetTest {
         Path latin = Files.write(folder.resolve("l.jsonl"), new byte[] {'{', (byte) 0xff, '}'});
         assertThatThrownBy(() -> DataSet.load(latin, tokenizer, CHAT, PLAIN))
                 .hasMessage(latin + ": expected UTF-8, found other bytes after line 0");
-        Path chat = Files.writeString(folder.resolve("c.jsonl"), "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}]}");
+        Path chat =
+                Files.writeString(folder.resolve("c.jsonl"), "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}]}");
         assertThatThrownBy(() -> DataSet.load(chat, tokenizer, null, PLAIN))
                 .hasMessageContaining("the model has no chat template");
         assertThatThrownBy(() -> new DataOptions(1, false, 5)).hasMessageContaining("expected at least 2 tokens");

@@ -94,8 +94,7 @@ class MixedBatchTest {
         int[][] later = {{3, 11}, {2, 17}, {8}};
         for (int text = 0; text < rows.size(); text++) {
             AdapterSet own = text == 0 ? dora : lora;
-            try (DecoderSession alone =
-                    new DecoderSession(model, text == 1 ? Map.of() : own.adapters(), compute, 16)) {
+            try (DecoderSession alone = new DecoderSession(model, text == 1 ? Map.of() : own.adapters(), compute, 16)) {
                 Matrix expected = alone.append(rows.get(text));
                 if (stage == 1) {
                     expected = alone.append(later[text]);

@@ -93,8 +93,7 @@ class ControlLoraGoldenTest {
         assertThat(unloaded.model().config()).isEqualTo(base.config());
         assertThat(unloaded.model().xEmbedder().weight()).isSameAs(base.xEmbedder().weight());
         assertThat(error(unloaded, plain, golden, "unloaded")).isLessThan(TOLERANCE);
-        assertThat(((ExpandedWeight) adapters.model().xEmbedder().weight()).base())
-                .isSameAs(base.xEmbedder().weight());
+        assertThat(((ExpandedWeight) adapters.model().xEmbedder().weight()).base()).isSameAs(base.xEmbedder().weight());
     }
 
     @Test

@@ -38,7 +38,10 @@ final class FluxFiles {
     private static Matrix ids(TensorSource source, String name, Arena arena) {
         Tensor tensor = source.tensor(name);
         return Matrix.copyOf(
-                arena, Math.toIntExact(tensor.size(0)), Math.toIntExact(tensor.size(1)), TestModels.floats(source, name));
+                arena,
+                Math.toIntExact(tensor.size(0)),
+                Math.toIntExact(tensor.size(1)),
+                TestModels.floats(source, name));
     }
 
     static FluxInputs inputs(TensorSource source, int sample, Matrix hiddenStates, Arena arena) {

@@ -30,23 +30,30 @@ class FluxGradientTest {
                 AdapterConfig.of(
                         "lora",
                         Map.of(
-                                "r", RANK,
-                                "lora_alpha", RANK,
-                                "lora_bias", true,
-                                "rank_pattern", Map.of("^proj_out", 2),
-                                "alpha_pattern", Map.of("^proj_out", 2),
-                                "target_modules", "all-linear"));
+                                "r",
+                                RANK,
+                                "lora_alpha",
+                                RANK,
+                                "lora_bias",
+                                true,
+                                "rank_pattern",
+                                Map.of("^proj_out", 2),
+                                "alpha_pattern",
+                                Map.of("^proj_out", 2),
+                                "target_modules",
+                                "all-linear"));
         AdapterSet set = AdapterSet.create(config, sites, compute, 1);
-        adapter.updates().forEach((module, update) -> {
-            if (set.adapter(module) instanceof Lora lora) {
-                lora.loraA().copyFrom(update.a());
-                lora.loraB().copyFrom(update.b());
-                Matrix bias = update.bias();
-                if (bias != null) {
-                    lora.parameters().getLast().values().copyFrom(bias);
-                }
-            }
-        });
+        adapter.updates()
+                .forEach((module, update) -> {
+                    if (set.adapter(module) instanceof Lora lora) {
+                        lora.loraA().copyFrom(update.a());
+                        lora.loraB().copyFrom(update.b());
+                        Matrix bias = update.bias();
+                        if (bias != null) {
+                            lora.parameters().getLast().values().copyFrom(bias);
+                        }
+                    }
+                });
         return set;
     }
 

@@ -18,8 +18,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class FluxMergeTest {
-    @TempDir
-    private Path folder;
+    @TempDir private Path folder;
 
     @Test
     void mergedWeightsAreThoseOfDiffusersAndPredictTheSame() {
@@ -29,8 +28,7 @@ class FluxMergeTest {
             FluxModel base = FluxFiles.model("dev", arena);
             FluxAdapters adapters = FluxAdapters.none(base);
             for (String file : new String[] {"control", "regular"}) {
-                FluxAdapter adapter =
-                        FluxAdapterFile.read(FluxFiles.path(file + ".safetensors"), base.config(), arena);
+                FluxAdapter adapter = FluxAdapterFile.read(FluxFiles.path(file + ".safetensors"), base.config(), arena);
                 adapters = adapters.with(adapter, file.equals("control") ? 0.85f : 0.6f);
             }
             Path out = folder.resolve("merged");

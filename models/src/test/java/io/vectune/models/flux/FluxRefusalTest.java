@@ -32,8 +32,7 @@ class FluxRefusalTest {
     private final Arena arena = Arena.ofShared();
     private final FluxModel base = FluxFiles.model("dev", arena);
 
-    @TempDir
-    private Path folder;
+    @TempDir private Path folder;
 
     @AfterEach
     void close() {
@@ -184,8 +183,7 @@ class FluxRefusalTest {
         });
         Path missing = changed("dev-plain.safetensors", tensors -> tensors.remove("img_ids"));
         assertThatThrownBy(() -> FluxInputsFile.read(missing, base.config(), arena)).hasMessageContaining("img_ids");
-        List<FluxInputs> good =
-                FluxInputsFile.read(FluxFiles.path("dev-plain.safetensors"), base.config(), arena);
+        List<FluxInputs> good = FluxInputsFile.read(FluxFiles.path("dev-plain.safetensors"), base.config(), arena);
         assertThat(good).hasSize(2);
         FluxInputs one = good.getFirst();
         try (ThreadTeam team = ThreadTeam.of(1);
@@ -229,8 +227,7 @@ class FluxRefusalTest {
                 .isInstanceOf(VectuneException.class)
                 .hasMessageContaining("FluxTransformer2DModel")
                 .hasMessageContaining("UNet2DConditionModel");
-        Files.writeString(
-                config, "{\"_class_name\": \"FluxTransformer2DModel\", \"axes_dims_rope\": [16, 56, 57]}");
+        Files.writeString(config, "{\"_class_name\": \"FluxTransformer2DModel\", \"axes_dims_rope\": [16, 56, 57]}");
         assertThatThrownBy(() -> FluxLoader.load(folder, arena)).hasMessageContaining("axes_dims_rope");
         assertThat(FluxLoader.isOne(FluxFiles.path("dev"))).isTrue();
     }

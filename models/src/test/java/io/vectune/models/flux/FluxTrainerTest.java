@@ -39,8 +39,7 @@ class FluxTrainerTest {
     private final Compute compute = new Compute(team);
     private final FluxModel base = FluxFiles.model("dev", arena);
 
-    @TempDir
-    private Path folder;
+    @TempDir private Path folder;
 
     @AfterEach
     void close() {
@@ -52,8 +51,7 @@ class FluxTrainerTest {
     private List<FluxRow> rows() {
         TensorSource golden = FluxFiles.golden("dev-gradients.safetensors", arena);
         Map<String, Tensor> tensors = new LinkedHashMap<>();
-        for (String name :
-                List.of("latents", "encoder_hidden_states", "pooled_projections", "img_ids", "txt_ids")) {
+        for (String name : List.of("latents", "encoder_hidden_states", "pooled_projections", "img_ids", "txt_ids")) {
             tensors.put(name, golden.tensor(name));
         }
         tensors.put("control", golden.tensor("condition"));
@@ -64,13 +62,12 @@ class FluxTrainerTest {
 
     private FluxModel quantized(String method) {
         WeightQuantizer quantizer = Quantizers.of(QuantizeOptions.of(method));
-        return base.withLinears(
-                linear -> {
-                    boolean fits = linear.weight().inFeatures() % 64 == 0;
-                    return fits && linear.weight() instanceof DenseWeight dense
-                            ? linear.withWeight(quantizer.quantize(compute, linear.name(), dense.tensor(), arena))
-                            : linear;
-                });
+        return base.withLinears(linear -> {
+            boolean fits = linear.weight().inFeatures() % 64 == 0;
+            return fits && linear.weight() instanceof DenseWeight dense
+                    ? linear.withWeight(quantizer.quantize(compute, linear.name(), dense.tensor(), arena))
+                    : linear;
+        });
     }
 
     @Test
@@ -131,10 +128,8 @@ class FluxTrainerTest {
     void aQuantizedTransformerPredictsAsItsDecodedWeights(String method) {
         FluxModel quantized = quantized(method);
         FluxModel dense =
-                quantized.withLinears(
-                        linear ->
-                                linear.withWeight(
-                                        new DenseWeight(DecodedWeight.of(compute, linear.weight(), arena))));
+                quantized.withLinears(linear ->
+                        linear.withWeight(new DenseWeight(DecodedWeight.of(compute, linear.weight(), arena))));
         FluxAdapter control = FluxAdapterFile.read(FluxFiles.path("control.safetensors"), base.config(), arena);
         TensorSource golden = FluxFiles.golden("dev-control.safetensors", arena);
         FluxInputs inputs = FluxFiles.inputs(golden, 0, arena);

@@ -45,7 +45,8 @@ class TextGenerationTest {
         assertThat(stopped.end()).isEqualTo(TextGeneration.End.STOP_TOKEN);
         assertThat(stopped.tokens()).isEqualTo(free.subList(0, first));
 
-        TextGeneration.Continuation full = run(GenerationOptions.greedy(10, Set.of()), PROMPT.length + 3, token -> true);
+        TextGeneration.Continuation full =
+                run(GenerationOptions.greedy(10, Set.of()), PROMPT.length + 3, token -> true);
         assertThat(full.end()).isEqualTo(TextGeneration.End.CAPACITY);
         assertThat(full.tokens()).isEqualTo(free.subList(0, 4));
 

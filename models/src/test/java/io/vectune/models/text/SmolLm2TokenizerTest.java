@@ -21,7 +21,8 @@ class SmolLm2TokenizerTest {
         Path testData = Path.of(System.getProperty("vectune.testData"));
         ObjectNode golden = StrictJson.readObject(testData.resolve("smollm2/tokenizer-goldens.json"));
         try (Arena arena = Arena.ofConfined()) {
-            Tokenizer tokenizer = GgufTokenizer.of(GgufFile.open(Path.of(System.getProperty("vectune.smollm2")), arena));
+            Tokenizer tokenizer =
+                    GgufTokenizer.of(GgufFile.open(Path.of(System.getProperty("vectune.smollm2")), arena));
             for (JsonNode fact : golden.get("cases")) {
                 int[] expected = fact.get("ids").valueStream().mapToInt(JsonNode::asInt).toArray();
                 assertThat(tokenizer.encode(fact.get("text").asString(), true)).isEqualTo(expected);

@@ -121,7 +121,8 @@ class TokenizerTest {
         String word = "the".repeat(350_000);
         int[] ids = tokenizer.encode(word, false);
         assertThat(tokenizer.decode(ids, false)).isEqualTo(word);
-        for (String hard : new String[] {" ".repeat(1 << 20), "\n".repeat(1 << 20), "A".repeat(1 << 20), "!".repeat(1 << 20)}) {
+        for (String hard :
+                new String[] {" ".repeat(1 << 20), "\n".repeat(1 << 20), "A".repeat(1 << 20), "!".repeat(1 << 20)}) {
             assertThat(tokenizer.decode(tokenizer.encode(hard, false), false)).isEqualTo(hard);
         }
     }
@@ -145,8 +146,10 @@ class TokenizerTest {
         ObjectNode root = StrictJson.readObject(file("llama3"));
         String bos = "\"bos_token\":\"<|begin_of_text|>\",\"eos_token\":{\"content\":\"<|im_end|>\"}";
         Tokenizer plain = TokenizerJson.parse(root, null, "x");
-        Tokenizer off = TokenizerJson.parse(root, StrictJson.parseObject("{\"add_bos_token\":false," + bos + "}", "c"), "x");
-        Tokenizer eos = TokenizerJson.parse(root, StrictJson.parseObject("{\"add_eos_token\":true," + bos + "}", "c"), "x");
+        Tokenizer off =
+                TokenizerJson.parse(root, StrictJson.parseObject("{\"add_bos_token\":false," + bos + "}", "c"), "x");
+        Tokenizer eos =
+                TokenizerJson.parse(root, StrictJson.parseObject("{\"add_eos_token\":true," + bos + "}", "c"), "x");
         int[] ids = plain.encode("a", false);
         assertThat(off.encode("a", true)).isEqualTo(ids);
         assertThat(plain.encode("a", true)).hasSize(2).startsWith(plain.id("<|begin_of_text|>").getAsInt());
@@ -201,7 +204,8 @@ class TokenizerTest {
         String text = "a1b22c";
         assertThat(split(PreTokenizer.Behavior.REMOVED, false, text)).containsExactly("a", "b", "c");
         assertThat(split(PreTokenizer.Behavior.ISOLATED, false, text)).containsExactly("a", "1", "b", "2", "2", "c");
-        assertThat(split(PreTokenizer.Behavior.MERGED_WITH_PREVIOUS, false, text)).containsExactly("a1", "b2", "2", "c");
+        assertThat(split(PreTokenizer.Behavior.MERGED_WITH_PREVIOUS, false, text))
+                .containsExactly("a1", "b2", "2", "c");
         assertThat(split(PreTokenizer.Behavior.MERGED_WITH_NEXT, false, text)).containsExactly("a", "1b", "2", "2c");
         assertThat(split(PreTokenizer.Behavior.CONTIGUOUS, false, text)).containsExactly("a", "1", "b", "22", "c");
         assertThat(split(PreTokenizer.Behavior.REMOVED, true, text)).containsExactly("1", "2", "2");

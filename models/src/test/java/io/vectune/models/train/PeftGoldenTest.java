@@ -92,8 +92,7 @@ class PeftGoldenTest {
                 String key = "merged." + linear.name() + ".weight";
                 Adapter adapter = set.adapter(linear.name());
                 if (golden.contains(key) && adapter != null) {
-                    Matrix merged =
-                            Matrix.allocate(arena, linear.weight().outFeatures(), linear.weight().inFeatures());
+                    Matrix merged = Matrix.allocate(arena, linear.weight().outFeatures(), linear.weight().inFeatures());
                     adapter.merge(compute, linear.weight(), merged);
                     assertThat(TestModels.relativeError(merged.toArray(), TestModels.floats(golden, key)))
                             .as(key)
@@ -111,16 +110,15 @@ class PeftGoldenTest {
             double loss = pass.lossAndGradients(batch, 1.0 / batch.labelledTokens(), 0, gradients);
             assertClose("sgd_loss", loss / batch.labelledTokens(), golden.tensor("sgd_loss").getFloat(0));
             set.adapters()
-                    .forEach(
-                            (module, adapter) -> {
-                                List<AdapterParameter> parameters = adapter.trainableParameters();
-                                for (int index = 0; index < parameters.size(); index++) {
-                                    compare(
-                                            golden,
-                                            "gradient." + key(module, parameters.get(index)),
-                                            gradients.of(module).get(index));
-                                }
-                            });
+                    .forEach((module, adapter) -> {
+                        List<AdapterParameter> parameters = adapter.trainableParameters();
+                        for (int index = 0; index < parameters.size(); index++) {
+                            compare(
+                                    golden,
+                                    "gradient." + key(module, parameters.get(index)),
+                                    gradients.of(module).get(index));
+                        }
+                    });
         }
     }
 
@@ -133,15 +131,14 @@ class PeftGoldenTest {
         }
         List<String> compared = new ArrayList<>();
         set.adapters()
-                .forEach(
-                        (module, adapter) -> {
-                            for (AdapterParameter parameter : adapter.trainableParameters()) {
-                                String key = "after_sgd." + key(module, parameter);
-                                if (compare(golden, key, parameter.values())) {
-                                    compared.add(key);
-                                }
-                            }
-                        });
+                .forEach((module, adapter) -> {
+                    for (AdapterParameter parameter : adapter.trainableParameters()) {
+                        String key = "after_sgd." + key(module, parameter);
+                        if (compare(golden, key, parameter.values())) {
+                            compared.add(key);
+                        }
+                    }
+                });
         assertThat(compared)
                 .containsExactlyInAnyOrderElementsOf(
                         golden.names().stream().filter(key -> key.startsWith("after_sgd.")).toList());

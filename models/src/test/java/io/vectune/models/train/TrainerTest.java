@@ -184,9 +184,16 @@ class TrainerTest {
 
     @ParameterizedTest
     @CsvSource({
-        "CONSTANT,0,10,0,1", "CONSTANT,4,10,0,0", "CONSTANT,4,10,2,0.5", "CONSTANT,4,10,9,1",
-        "LINEAR,0,10,0,1", "LINEAR,2,10,6,0.5", "LINEAR,2,10,10,0",
-        "COSINE,0,10,5,0.5", "COSINE,2,10,4,0.853553390593", "COSINE,2,10,10,0"
+        "CONSTANT,0,10,0,1",
+        "CONSTANT,4,10,0,0",
+        "CONSTANT,4,10,2,0.5",
+        "CONSTANT,4,10,9,1",
+        "LINEAR,0,10,0,1",
+        "LINEAR,2,10,6,0.5",
+        "LINEAR,2,10,10,0",
+        "COSINE,0,10,5,0.5",
+        "COSINE,2,10,4,0.853553390593",
+        "COSINE,2,10,10,0"
     })
     void schedulesAsTransformers(LearningRateSchedule.Shape shape, int warmup, int total, int step, double factor) {
         assertThat(Math.abs(new LearningRateSchedule(shape, warmup, total).factor(step) - factor))
@@ -227,7 +234,12 @@ class TrainerTest {
     }
 
     private static Trainer trainer(
-            DecoderModel model, AdapterSet set, Compute compute, List<TokenRow> rows, boolean checkpointing, long seed) {
+            DecoderModel model,
+            AdapterSet set,
+            Compute compute,
+            List<TokenRow> rows,
+            boolean checkpointing,
+            long seed) {
         TrainerOptions options =
                 TrainerOptions.of(1e-2, OptimizerChoice.AdamW.withDefaults(0.01), STEPS, seed)
                         .withClip(1)
@@ -242,8 +254,7 @@ class TrainerTest {
     private static AdapterSet adapters(DecoderModel model, String kind, double dropout, Compute compute) {
         AdapterConfig config =
                 AdapterConfig.of(
-                        kind,
-                        Map.of("r", 4, "lora_alpha", 8, "lora_dropout", dropout, "target_modules", ALL_LINEARS));
+                        kind, Map.of("r", 4, "lora_alpha", 8, "lora_dropout", dropout, "target_modules", ALL_LINEARS));
         return AdapterSet.create(config, model.sites(), compute, 1);
     }
 
@@ -261,9 +272,7 @@ class TrainerTest {
 
     /// A digest of the bits of each parameter.
     private static List<Integer> values(AdapterSet set) {
-        return set.parameters().stream()
-                .map(entry -> Arrays.hashCode(entry.parameter().values().toArray()))
-                .toList();
+        return set.parameters().stream().map(entry -> Arrays.hashCode(entry.parameter().values().toArray())).toList();
     }
 
     private static void perturb(AdapterSet set, float factor, float step, long seed) {

@@ -50,21 +50,21 @@ class TransformTest {
         try (AdapterSet set = AdapterSet.create(config, model.sites(), compute, 3)) {
             SplittableRandom random = new SplittableRandom(4);
             set.parameters()
-                    .forEach(
-                            entry -> {
-                                Matrix values = entry.parameter().values();
-                                for (int row = 0; row < values.rows(); row++) {
-                                    for (int column = 0; column < values.columns(); column++) {
-                                        values.set(row, column, (float) random.nextDouble(-0.2, 0.2));
-                                    }
-                                }
-                            });
+                    .forEach(entry -> {
+                        Matrix values = entry.parameter().values();
+                        for (int row = 0; row < values.rows(); row++) {
+                            for (int column = 0; column < values.columns(); column++) {
+                                values.set(row, column, (float) random.nextDouble(-0.2, 0.2));
+                            }
+                        }
+                    });
             set.refresh(compute);
             float[] adapted = logits(model, set);
             DecoderModel merged = MergedModel.of(model, set.adapters(), compute, arena);
             assertThat(TestModels.relativeError(logits(merged, null), adapted)).isLessThanOrEqualTo(1e-5);
             assertThat(TestModels.relativeError(logits(model, null), adapted)).isGreaterThan(1e-2);
-            assertThat(merged.linear("model.layers.0.mlp.up_proj")).isEqualTo(model.linear("model.layers.0.mlp.up_proj"));
+            assertThat(merged.linear("model.layers.0.mlp.up_proj"))
+                    .isEqualTo(model.linear("model.layers.0.mlp.up_proj"));
         }
     }
 

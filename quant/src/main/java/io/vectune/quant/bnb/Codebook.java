@@ -3,7 +3,7 @@ package io.vectune.quant.bnb;
 /// The table of a 4-bit type and how values find their code.
 ///
 /// A value is quantized to the table entry next to it; a value in the middle of two entries goes to the lower one.
-/// Source    bitsandbytes/functional.py get_4bit_type, backends/default/ops.py quantize_4bit
+/// Source bitsandbytes/functional.py get_4bit_type, backends/default/ops.py quantize_4bit
 final class Codebook {
     private static final Codebook NF4 =
             new Codebook(

@@ -9,7 +9,7 @@ import java.util.Set;
 /// @param blockSize weights that share an absmax: 32, 64, 128, 256, 512, 1024, 2048 or 4096
 /// @param doubleQuant whether the absmax values are quantized to 8 bits themselves
 /// @param storageDtype element type that files give the packed bytes: U8, or F32, F16, BF16 for frameworks that shard
-///     only float tensors; the bytes are the same
+///   only float tensors; the bytes are the same
 public record FourBitConfig(FourBitType type, int blockSize, boolean doubleQuant, DType storageDtype) {
     private static final Set<Integer> BLOCK_SIZES = Set.of(32, 64, 128, 256, 512, 1024, 2048, 4096);
 

@@ -43,8 +43,7 @@ final class FourBitExpansion {
         FourBitExpansion expansion = new FourBitExpansion(weight, oldBlocks, newBlocks);
         BlockAbsmax nested = weight.absmax().isNested() ? expansion.nested(arena) : null;
         BlockAbsmax absmax = nested == null ? expansion.plain(arena) : nested;
-        FourBitConfig kept =
-                new FourBitConfig(config.type(), block, absmax.isNested(), config.storageDtype());
+        FourBitConfig kept = new FourBitConfig(config.type(), block, absmax.isNested(), config.storageDtype());
         return new FourBitWeight(
                 kept, weight.computeDtype(), expansion.rows, inFeatures, expansion.packed(inFeatures, arena), absmax);
     }

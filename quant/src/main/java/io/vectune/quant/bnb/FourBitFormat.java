@@ -56,8 +56,7 @@ public final class FourBitFormat implements WeightFormat {
     @Override
     public QuantizedWeight load(TensorSource source, String layer, LoadContext context) {
         String name = layer + ".weight";
-        List<String> stateKeys =
-                STATE_KEYS.stream().map(key -> name + "." + key).filter(source::contains).toList();
+        List<String> stateKeys = STATE_KEYS.stream().map(key -> name + "." + key).filter(source::contains).toList();
         if (stateKeys.size() != 1) {
             throw new FileFormatException(
                     source.origin()

@@ -36,8 +36,7 @@ public final class FourBitQuantizer {
         int blocks = Math.toIntExact((elements + blockSize - 1) / blockSize);
         int itemBytes = config.storageDtype().bytes();
         long packedBytes = ((elements + 1) / 2 + itemBytes - 1) / itemBytes * itemBytes;
-        MemorySegment packed =
-                arena.allocate(Math.max(packedBytes, 1), Tensor.ALIGNMENT_BYTES).asSlice(0, packedBytes);
+        MemorySegment packed = arena.allocate(Math.max(packedBytes, 1), Tensor.ALIGNMENT_BYTES).asSlice(0, packedBytes);
         float[] absmax = new float[blocks];
         int chunkBlocks = Math.max(1, CHUNK_ELEMENTS / blockSize);
         int chunks = (blocks + chunkBlocks - 1) / chunkBlocks;

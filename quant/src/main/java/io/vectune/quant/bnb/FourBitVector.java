@@ -32,10 +32,11 @@ final class FourBitVector implements FourBitKernels {
     private static final float LEAST_ABSMAX = 1e-38f;
 
     private static final VectorShuffle<Integer> FIRST_PAIRS = VectorShuffle.fromOp(I32, lane -> lane / 2);
-    private static final VectorShuffle<Integer> LAST_PAIRS =
-            VectorShuffle.fromOp(I32, lane -> COUNT / 2 + lane / 2);
-    private static final IntVector NIBBLE_SHIFTS = IntVector.zero(I32).addIndex(4).and(4).lanewise(VectorOperators.XOR, 4);
-    private static final VectorMask<Float> SECOND_HALF = FloatVector.zero(F32).addIndex(1).compare(VectorOperators.GE, COUNT / 2f);
+    private static final VectorShuffle<Integer> LAST_PAIRS = VectorShuffle.fromOp(I32, lane -> COUNT / 2 + lane / 2);
+    private static final IntVector NIBBLE_SHIFTS =
+            IntVector.zero(I32).addIndex(4).and(4).lanewise(VectorOperators.XOR, 4);
+    private static final VectorMask<Float> SECOND_HALF =
+            FloatVector.zero(F32).addIndex(1).compare(VectorOperators.GE, COUNT / 2f);
     private static final VectorMask<Float> SECOND_QUARTERS =
             IntVector.zero(I32).addIndex(1).and(Math.max(COUNT / 4, 1)).compare(VectorOperators.NE, 0).cast(F32);
 
@@ -133,7 +134,8 @@ final class FourBitVector implements FourBitKernels {
         for (; column + WORD_COLUMNS <= inFeatures; column += WORD_COLUMNS) {
             int to = from + column;
             IntVector words = IntVector.fromMemorySegment(I32, packed, (element + column) / 2, ByteOrder.LITTLE_ENDIAN);
-            IntVector nextWords = IntVector.fromMemorySegment(I32, packed, (next + column) / 2, ByteOrder.LITTLE_ENDIAN);
+            IntVector nextWords =
+                    IntVector.fromMemorySegment(I32, packed, (next + column) / 2, ByteOrder.LITTLE_ENDIAN);
             FloatVector part = FloatVector.zero(F32);
             FloatVector nextPart = FloatVector.zero(F32);
             for (int s = 0; s < 8; s++) {

@@ -37,7 +37,8 @@ public final class FourBitWeight implements QuantizedWeight {
     private final boolean tabled;
     private @Nullable TableRows tableRows;
 
-    /// @param dtype type of the weight when it was quantized: F32, F16 or BF16; what [#computeDtype] tells, decoding is f32
+    /// @param dtype type of the weight when it was quantized: F32, F16 or BF16; what [#computeDtype] tells, decoding is
+    ///   f32
     /// @param packed two codes a byte, (outFeatures * inFeatures + 1) / 2 bytes, more where the storage type needs it
     /// @param absmax one a block
     /// @throws IllegalArgumentException if sizes do not fit each other
@@ -87,8 +88,7 @@ public final class FourBitWeight implements QuantizedWeight {
         this.packed = packed;
         this.absmax = absmax;
         this.codebook = Codebook.of(config.type());
-        this.tabled =
-                KernelTier.active() == KernelTier.VECTOR && TableRows.supports(inFeatures, config.blockSize());
+        this.tabled = KernelTier.active() == KernelTier.VECTOR && TableRows.supports(inFeatures, config.blockSize());
     }
 
     /// How it is quantized.

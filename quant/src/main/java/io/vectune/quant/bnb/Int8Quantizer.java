@@ -26,8 +26,7 @@ public final class Int8Quantizer {
         int outFeatures = rows.outFeatures();
         int inFeatures = rows.inFeatures();
         long elements = weight.elements();
-        MemorySegment codes =
-                arena.allocate(Math.max(elements, 1), Tensor.ALIGNMENT_BYTES).asSlice(0, elements);
+        MemorySegment codes = arena.allocate(Math.max(elements, 1), Tensor.ALIGNMENT_BYTES).asSlice(0, elements);
         MemorySegment absmax = Tensor.allocate(arena, DType.F32, outFeatures).segment();
         compute.team()
                 .run(

@@ -24,8 +24,7 @@ public final class Int8Weight implements QuantizedWeight {
     /// 1 / 127 in f32.
     static final float STEP = 1f / 127;
 
-    static final Int8Kernels KERNELS =
-            KernelTier.active() == KernelTier.VECTOR ? new Int8Vector() : new Int8Scalar();
+    static final Int8Kernels KERNELS = KernelTier.active() == KernelTier.VECTOR ? new Int8Vector() : new Int8Scalar();
     private static final int FEW_TOKENS = 2;
 
     private final DType dtype;

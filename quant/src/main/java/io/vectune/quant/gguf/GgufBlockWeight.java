@@ -176,7 +176,12 @@ public final class GgufBlockWeight implements Weight {
     private synchronized TableRows tableRows() {
         if (tableRows == null) {
             tableRows =
-                    new TableRows(outFeatures, inFeatures, NibbleRows.BLOCK, TableRows.integers(), new NibbleRows(type, segment));
+                    new TableRows(
+                            outFeatures,
+                            inFeatures,
+                            NibbleRows.BLOCK,
+                            TableRows.integers(),
+                            new NibbleRows(type, segment));
         }
         return tableRows;
     }

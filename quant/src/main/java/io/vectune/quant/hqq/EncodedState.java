@@ -27,19 +27,18 @@ record EncodedState(TensorSource source, String prefix) implements HqqState {
     @Override
     public Optional<String> number(String key) {
         return tensor(key)
-                .map(
-                        tensor -> {
-                            if (tensor.elements() != 1) {
-                                throw unexpected(key, "one number", tensor);
-                            }
-                            return switch (tensor.dtype()) {
-                                case U8, BOOL -> Integer.toString(tensor.segment().get(Tensor.BYTE, 0) & 0xFF);
-                                case I32 -> Integer.toString(tensor.segment().get(Tensor.INT, 0));
-                                case I64 -> Long.toString(tensor.segment().get(Tensor.LONG, 0));
-                                case F32, F16, BF16, F64 -> plain(key, tensor.getFloat(0));
-                                default -> throw unexpected(key, "a number", tensor);
-                            };
-                        });
+                .map(tensor -> {
+                    if (tensor.elements() != 1) {
+                        throw unexpected(key, "one number", tensor);
+                    }
+                    return switch (tensor.dtype()) {
+                        case U8, BOOL -> Integer.toString(tensor.segment().get(Tensor.BYTE, 0) & 0xFF);
+                        case I32 -> Integer.toString(tensor.segment().get(Tensor.INT, 0));
+                        case I64 -> Long.toString(tensor.segment().get(Tensor.LONG, 0));
+                        case F32, F16, BF16, F64 -> plain(key, tensor.getFloat(0));
+                        default -> throw unexpected(key, "a number", tensor);
+                    };
+                });
     }
 
     private String plain(String key, float value) {
@@ -52,38 +51,36 @@ record EncodedState(TensorSource source, String prefix) implements HqqState {
     @Override
     public Optional<String> text(String key) {
         return tensor(key)
-                .map(
-                        tensor -> {
-                            if (tensor.dtype() != DType.U8 || tensor.axes() != 1 || tensor.elements() > LONGEST_TEXT) {
-                                throw unexpected(key, "a short text as U8[length]", tensor);
-                            }
-                            StringBuilder text = new StringBuilder();
-                            for (int i = 0; i < tensor.elements(); i++) {
-                                int character = tensor.segment().get(Tensor.BYTE, i);
-                                if (character < 0x20 || character > 0x7e) {
-                                    throw new FileFormatException(
-                                            where(key) + ": expected ASCII text, found the byte " + (character & 0xFF));
-                                }
-                                text.append((char) character);
-                            }
-                            return text.toString();
-                        });
+                .map(tensor -> {
+                    if (tensor.dtype() != DType.U8 || tensor.axes() != 1 || tensor.elements() > LONGEST_TEXT) {
+                        throw unexpected(key, "a short text as U8[length]", tensor);
+                    }
+                    StringBuilder text = new StringBuilder();
+                    for (int i = 0; i < tensor.elements(); i++) {
+                        int character = tensor.segment().get(Tensor.BYTE, i);
+                        if (character < 0x20 || character > 0x7e) {
+                            throw new FileFormatException(
+                                    where(key) + ": expected ASCII text, found the byte " + (character & 0xFF));
+                        }
+                        text.append((char) character);
+                    }
+                    return text.toString();
+                });
     }
 
     @Override
     public Optional<long[]> sizes(String key) {
         return tensor(key)
-                .map(
-                        tensor -> {
-                            if (tensor.dtype() != DType.I64 || tensor.axes() != 1 || tensor.elements() > 8) {
-                                throw unexpected(key, "sizes as I64[axes]", tensor);
-                            }
-                            long[] sizes = new long[(int) tensor.elements()];
-                            for (int i = 0; i < sizes.length; i++) {
-                                sizes[i] = tensor.segment().get(Tensor.LONG, 8L * i);
-                            }
-                            return sizes;
-                        });
+                .map(tensor -> {
+                    if (tensor.dtype() != DType.I64 || tensor.axes() != 1 || tensor.elements() > 8) {
+                        throw unexpected(key, "sizes as I64[axes]", tensor);
+                    }
+                    long[] sizes = new long[(int) tensor.elements()];
+                    for (int i = 0; i < sizes.length; i++) {
+                        sizes[i] = tensor.segment().get(Tensor.LONG, 8L * i);
+                    }
+                    return sizes;
+                });
     }
 
     @Override

@@ -36,8 +36,7 @@ final class HqqExpansion {
                             + " that do not straddle; use the virtual form, which needs no groups");
         }
         HqqConfig config = withPlainMeta(weight.config(), group);
-        HqqGeometry geometry =
-                new HqqGeometry(old.outFeatures(), inFeatures, group, old.axis(), old.packing());
+        HqqGeometry geometry = new HqqGeometry(old.outFeatures(), inFeatures, group, old.axis(), old.packing());
         return new HqqWeight(
                 config,
                 geometry,

@@ -13,9 +13,9 @@ import java.util.Set;
 
 /// A model as hqq's `save_quantized` stores it, `qmodel.pt`, seen as the tensors of a safetensors checkpoint.
 ///
-/// The file is a pickle of one dictionary a module. That of a quantized layer holds plain values, in the form of today or
-/// in that of hqq up to 0.1.8 (`W_q`, `meta`, `bias`), with plain, quantized or stacked scales and zero points; here it
-/// appears as the tensors that [HqqFormat] reads. Any other module shows its tensors: `NAME.weight`, ... Read only.
+/// The file is a pickle of one dictionary a module. That of a quantized layer holds plain values, in the form of today
+/// or in that of hqq up to 0.1.8 (`W_q`, `meta`, `bias`), with plain, quantized or stacked scales and zero points; here
+/// it appears as the tensors that [HqqFormat] reads. Any other module shows its tensors: `NAME.weight`, ... Read only.
 public final class HqqModelFile implements TensorSource {
     private final Path path;
     private final Map<String, Tensor> tensors;
@@ -33,35 +33,30 @@ public final class HqqModelFile implements TensorSource {
         Object content = TorchFile.read(path, arena);
         Map<String, Object> modules =
                 PickledState.dictionary(content)
-                        .orElseThrow(
-                                () -> new FileFormatException(path + ": expected a dictionary of modules of hqq"));
+                        .orElseThrow(() -> new FileFormatException(path + ": expected a dictionary of modules of hqq"));
         Map<String, Tensor> tensors = new LinkedHashMap<>();
-        modules.forEach(
-                (name, value) -> {
-                    if (value instanceof Tensor tensor) {
-                        tensors.put(name, tensor);
-                        return;
-                    }
-                    Map<String, Object> entries =
-                            PickledState.dictionary(value)
-                                    .orElseThrow(
-                                            () ->
-                                                    new FileFormatException(
-                                                            path + ": " + name + ": expected a dictionary of tensors"));
-                    addModule(path, name, entries, tensors, arena);
-                });
+        modules.forEach((name, value) -> {
+            if (value instanceof Tensor tensor) {
+                tensors.put(name, tensor);
+                return;
+            }
+            Map<String, Object> entries =
+                    PickledState.dictionary(value)
+                            .orElseThrow(() ->
+                                    new FileFormatException(path + ": " + name + ": expected a dictionary of tensors"));
+            addModule(path, name, entries, tensors, arena);
+        });
         return new HqqModelFile(path, tensors);
     }
 
     private static void addModule(
             Path path, String name, Map<String, Object> entries, Map<String, Tensor> tensors, Arena arena) {
         if (!entries.containsKey("W_q")) {
-            entries.forEach(
-                    (key, value) -> {
-                        if (value instanceof Tensor tensor) {
-                            tensors.put(name + "." + key, tensor);
-                        }
-                    });
+            entries.forEach((key, value) -> {
+                if (value instanceof Tensor tensor) {
+                    tensors.put(name + "." + key, tensor);
+                }
+            });
             return;
         }
         Map<String, Object> layer = new LinkedHashMap<>(entries);

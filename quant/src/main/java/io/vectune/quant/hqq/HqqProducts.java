@@ -13,13 +13,12 @@ import io.vectune.runtime.tensor.Matrix;
 /// y = x Wᵀ in f32 with fused multiply-add. The order of the sums depends on the format and on the vector width only.
 interface HqqProducts {
     /// The kernels of the active tier.
-    HqqProducts ACTIVE =
-            KernelTier.active() == KernelTier.VECTOR ? new HqqVectorProducts() : new HqqScalarProducts();
+    HqqProducts ACTIVE = KernelTier.active() == KernelTier.VECTOR ? new HqqVectorProducts() : new HqqScalarProducts();
 
     /// The product for one unit.
     ///
-    /// @param prepared for each token its inputs; from `sums` on for each token the sums of its inputs over the groups of
-    ///     a row; then, where [#inBlocks], for each token its inputs as [#arrange] orders them
+    /// @param prepared for each token its inputs; from `sums` on for each token the sums of its inputs over the groups
+    ///   of a row; then, where [#inBlocks], for each token its inputs as [#arrange] orders them
     /// @param y (tokens, outFeatures)
     void multiply(HqqCodes codes, int unit, float[] prepared, int sums, int tokens, Matrix y);
 

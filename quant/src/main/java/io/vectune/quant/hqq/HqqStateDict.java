@@ -23,8 +23,8 @@ import java.util.SequencedMap;
 /// | all others | U8 [] | 0 or 1 |
 ///
 /// hqq refuses to encode quantized scales and zero points. Here they take the place of `scale` or `zero` as `scale_q`
-/// (the 8-bit codes) and `meta_scale.KEY`, with the keys of the nested dictionary that hqq keeps in memory.
-/// Source: hqq/core/quantize.py (HQQLinear.state_dict), hqq/core/utils.py, 0.2.8.post1.
+/// (the 8-bit codes) and `meta_scale.KEY`, with the keys of the nested dictionary that hqq keeps in memory. Source:
+/// hqq/core/quantize.py (HQQLinear.state_dict), hqq/core/utils.py, 0.2.8.post1.
 final class HqqStateDict {
     /// Keys that every layer has, whatever its metadata.
     static final List<String> COMMON_KEYS =
@@ -138,8 +138,7 @@ final class HqqStateDict {
     }
 
     /// Names, types and shapes that [#encode] will give for a layer.
-    static SequencedMap<String, TensorSpec> declare(
-            String layer, int outFeatures, int inFeatures, HqqConfig config) {
+    static SequencedMap<String, TensorSpec> declare(String layer, int outFeatures, int inFeatures, HqqConfig config) {
         SequencedMap<String, TensorSpec> specs = new LinkedHashMap<>();
         HqqGeometry geometry = config.geometry(outFeatures, inFeatures);
         specs.put(layer + ".W_q", packedSpec(geometry, config));

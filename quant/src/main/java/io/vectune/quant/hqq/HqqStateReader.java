@@ -64,14 +64,13 @@ final class HqqStateReader {
     private HqqPacking packing() {
         String key = state.text("packing").orElseThrow(() -> missing("packing"));
         return HqqPacking.ofKey(key)
-                .orElseThrow(
-                        () ->
-                                new FileFormatException(
-                                        state.where("packing")
-                                                + ": expected one of "
-                                                + Arrays.stream(HqqPacking.values()).map(HqqPacking::key).toList()
-                                                + ", found "
-                                                + key));
+                .orElseThrow(() ->
+                        new FileFormatException(
+                                state.where("packing")
+                                        + ": expected one of "
+                                        + Arrays.stream(HqqPacking.values()).map(HqqPacking::key).toList()
+                                        + ", found "
+                                        + key));
     }
 
     /// hqq reads 1.58 back as 1: the packing tells them apart.
@@ -95,7 +94,11 @@ final class HqqStateReader {
 
     private HqqGeometry geometry(HqqPacking packing) {
         long[] shape = state.sizes("shape").orElseThrow(() -> missing("shape"));
-        if (shape.length != 2 || shape[0] < 1 || shape[1] < 1 || shape[0] > Integer.MAX_VALUE || shape[1] > Integer.MAX_VALUE) {
+        if (shape.length != 2
+                || shape[0] < 1
+                || shape[1] < 1
+                || shape[0] > Integer.MAX_VALUE
+                || shape[1] > Integer.MAX_VALUE) {
             throw new FileFormatException(
                     state.where("shape")
                             + ": expected [outFeatures, inFeatures], both positive, found "
@@ -309,7 +312,6 @@ final class HqqStateReader {
     }
 
     private FileFormatException missing(String key) {
-        return new FileFormatException(
-                state.where(key) + ": missing, but the layer is stored by hqq");
+        return new FileFormatException(state.where(key) + ": missing, but the layer is stored by hqq");
     }
 }

@@ -92,8 +92,7 @@ final class HqqVectorProducts implements HqqProducts {
     }
 
     /// Axis 1, bytes, one row: four bytes of a lane are four columns, which `x` from `blocks` on is arranged for.
-    private static void multiplyBlocks(
-            HqqCodes codes, int row, float[] x, int sums, int blocks, int tokens, Matrix y) {
+    private static void multiplyBlocks(HqqCodes codes, int row, float[] x, int sums, int blocks, int tokens, Matrix y) {
         HqqGeometry geometry = codes.geometry();
         int inFeatures = geometry.inFeatures();
         int groupsOfRow = inFeatures / geometry.groupSize();
@@ -175,8 +174,7 @@ final class HqqVectorProducts implements HqqProducts {
     }
 
     /// Axis 1, one row of whole groups of whole vectors; no group leaves its slot.
-    private static void multiplyGroups(
-            HqqCodes codes, int row, float[] x, int sums, int tokens, Matrix y) {
+    private static void multiplyGroups(HqqCodes codes, int row, float[] x, int sums, int tokens, Matrix y) {
         HqqGeometry geometry = codes.geometry();
         int inFeatures = geometry.inFeatures();
         int groupsOfRow = inFeatures / geometry.groupSize();

@@ -31,12 +31,7 @@ public final class HqqWeight implements QuantizedWeight {
     private @Nullable TableRows tableRows;
 
     /// @param packed exactly the words that `geometry` asks for
-    HqqWeight(
-            HqqConfig config,
-            HqqGeometry geometry,
-            MemorySegment packed,
-            HqqMeta scaleMeta,
-            HqqMeta zeroMeta) {
+    HqqWeight(HqqConfig config, HqqGeometry geometry, MemorySegment packed, HqqMeta scaleMeta, HqqMeta zeroMeta) {
         if (packed.byteSize() != geometry.packedBytes()) {
             throw new IllegalArgumentException(
                     "packed: expected " + geometry.packedBytes() + " bytes, found " + packed.byteSize());

@@ -33,9 +33,7 @@ public record HqqWeightQuantizer(HqqConfig config, Optional<DType> computeDtype,
                 switch (options.metaBits()) {
                     case "none" -> false;
                     case "8" -> true;
-                    default ->
-                            throw new VectuneException(
-                                    "meta bits: expected 8 or none, found " + options.metaBits());
+                    default -> throw new VectuneException("meta bits: expected 8 or none, found " + options.metaBits());
                 };
         return new HqqWeightQuantizer(config, options.computeDtype(), quantizedMeta);
     }
@@ -79,9 +77,7 @@ public record HqqWeightQuantizer(HqqConfig config, Optional<DType> computeDtype,
         }
         HqqConfig own;
         try {
-            own =
-                    configFor(
-                            Math.toIntExact(weight.size(0)), Math.toIntExact(weight.size(1)), weight.dtype());
+            own = configFor(Math.toIntExact(weight.size(0)), Math.toIntExact(weight.size(1)), weight.dtype());
         } catch (VectuneException refused) {
             throw new VectuneException(layer + ": " + refused.getMessage(), refused);
         }

@@ -60,8 +60,6 @@ record PickledState(String origin, String name, Map<String, Object> values) impl
     /// A value as a dictionary, if it is one.
     @SuppressWarnings("unchecked") // dictionaries of a pickle have text as keys
     static Optional<Map<String, Object>> dictionary(@Nullable Object value) {
-        return value instanceof Map<?, ?> map
-                ? Optional.of((Map<String, Object>) map)
-                : Optional.empty();
+        return value instanceof Map<?, ?> map ? Optional.of((Map<String, Object>) map) : Optional.empty();
     }
 }

@@ -141,8 +141,7 @@ final class ScalarSolverKernels implements SolverKernels {
         means(values, 0, groupSize, groups, means, meansFrom, scratch);
     }
 
-    void means(
-            float[] values, int from, int groupSize, int groups, float[] means, int meansFrom, float[] scratch) {
+    void means(float[] values, int from, int groupSize, int groups, float[] means, int meansFrom, float[] scratch) {
         for (int group = 0; group < groups; group++) {
             sumRows(values, from + group * groupSize, groupSize / CascadeSum.ROW, scratch);
             float sum = 0;

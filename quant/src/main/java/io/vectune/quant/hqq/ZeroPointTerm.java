@@ -82,8 +82,7 @@ public record ZeroPointTerm(Matrix loraA, Matrix loraB) {
     /// The same codes and scales with the one fixed zero point.
     public static HqqWeight withFixedZeroPoint(HqqWeight weight, float fixedZeroPoint, Arena arena) {
         HqqGeometry geometry = weight.geometry();
-        Tensor zero =
-                Tensor.allocate(arena, weight.computeDtype(), geometry.parameterShape());
+        Tensor zero = Tensor.allocate(arena, weight.computeDtype(), geometry.parameterShape());
         for (int group = 0; group < geometry.groups(); group++) {
             HalfRounding.store(zero, group, HalfRounding.round(fixedZeroPoint, weight.computeDtype()));
         }

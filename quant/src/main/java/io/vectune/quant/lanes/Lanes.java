@@ -63,8 +63,8 @@ public final class Lanes {
         return IntVector.broadcast(I32, word).lanewise(VectorOperators.LSHR, LANE_INDEX).and(1);
     }
 
-    /// A table of 16 f32 values, given by their bits, at the low four bits of each lane. The tables of one width: 16 lanes
-    /// use the first vector, 8 lanes the first two, 4 lanes all four.
+    /// A table of 16 f32 values, given by their bits, at the low four bits of each lane. The tables of one width: 16
+    /// lanes use the first vector, 8 lanes the first two, 4 lanes all four.
     public static FloatVector lookup(
             IntVector index, IntVector table0, IntVector table1, IntVector table2, IntVector table3) {
         return lookupInts(index, table0, table1, table2, table3).reinterpretAsFloats();

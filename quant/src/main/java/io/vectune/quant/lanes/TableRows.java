@@ -139,9 +139,11 @@ public final class TableRows {
                 long first = pair * (lines * LINE_BYTES);
                 long group = 16L * pair * groups;
                 if (groups == lines) {
-                    multiplyPair64(base, codes, first, values, group, lines, x, token * inFeatures, y.segment(), at, both);
+                    multiplyPair64(
+                            base, codes, first, values, group, lines, x, token * inFeatures, y.segment(), at, both);
                 } else {
-                    multiplyPair32(base, codes, first, values, group, lines, x, token * inFeatures, y.segment(), at, both);
+                    multiplyPair32(
+                            base, codes, first, values, group, lines, x, token * inFeatures, y.segment(), at, both);
                 }
             }
         }
@@ -205,8 +207,8 @@ public final class TableRows {
         }
     }
 
-    /// As [#multiplyPair64] with two groups a line: the group values of a line are those of the first row's halves, then
-    /// of the second's.
+    /// As [#multiplyPair64] with two groups a line: the group values of a line are those of the first row's halves,
+    /// then of the second's.
     private static void multiplyPair32(
             float[] base,
             MemorySegment codes,

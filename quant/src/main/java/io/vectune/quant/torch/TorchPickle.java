@@ -21,8 +21,8 @@ import org.jspecify.annotations.Nullable;
 /// Reads the pickle of a `torch.save` file that holds plain data and tensors.
 ///
 /// An interpreter of the pickle opcodes that data needs. It executes nothing: a class or function named in the file is
-/// only compared with a list of known names, and any other is refused by its name. Results are
-/// `Map<String, Object>`, `List<Object>`, [Tensor], `Long`, `Double`, `Boolean`, `String`, [DType] and null.
+/// only compared with a list of known names, and any other is refused by its name. Results are `Map<String, Object>`,
+/// `List<Object>`, [Tensor], `Long`, `Double`, `Boolean`, `String`, [DType] and null.
 final class TorchPickle {
     private static final ValueLayout.OfShort SHORT =
             ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
@@ -188,7 +188,8 @@ final class TorchPickle {
         if (key instanceof String name) {
             return name;
         }
-        throw new FileFormatException(path + ": data.pkl: expected text as the key of a dictionary, found another value");
+        throw new FileFormatException(
+                path + ": data.pkl: expected text as the key of a dictionary, found another value");
     }
 
     private Object global(String name) {

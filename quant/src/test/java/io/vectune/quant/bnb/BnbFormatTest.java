@@ -53,8 +53,7 @@ class BnbFormatTest {
 
     private Tensor dense(int rows, int columns) {
         Matrix values = WeightChecks.random(arena, rows, columns, 4);
-        return Tensor.of(
-                DType.F32, new long[] {rows, columns}, values.segment().asSlice(0, 4L * rows * columns));
+        return Tensor.of(DType.F32, new long[] {rows, columns}, values.segment().asSlice(0, 4L * rows * columns));
     }
 
     private SafetensorsFile write(Map<String, Tensor> tensors) {
@@ -87,20 +86,17 @@ class BnbFormatTest {
         weight.decode(0, 11, 0, 96, expected, 0, 96);
         WeightChecks.decodesTo(read, expected);
         SequencedMap<String, Tensor> again = read.tensors(LAYER, arena);
-        tensors.forEach(
-                (name, tensor) ->
-                        assertThat(get(again, name).segment().toArray(Tensor.BYTE))
-                                .as(name)
-                                .isEqualTo(tensor.segment().toArray(Tensor.BYTE)));
+        tensors.forEach((name, tensor) ->
+                assertThat(get(again, name).segment().toArray(Tensor.BYTE))
+                        .as(name)
+                        .isEqualTo(tensor.segment().toArray(Tensor.BYTE)));
     }
 
     @Test
     void theStateIsThatOfThePythonLibrary() {
-        FourBitWeight weight =
-                FourBitQuantizer.quantize(compute, LAYER, dense(3, 64), FourBitConfig.nf4(false), arena);
+        FourBitWeight weight = FourBitQuantizer.quantize(compute, LAYER, dense(3, 64), FourBitConfig.nf4(false), arena);
         assertThat(new String(QuantState.of(weight).encode(), StandardCharsets.UTF_8))
-                .isEqualTo(
-                        "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [3, 64]}");
+                .isEqualTo("{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"float32\", \"shape\": [3, 64]}");
         assertThat(QuantState.pythonNumber(0.061540860682725906)).isEqualTo("0.061540860682725906");
         assertThat(QuantState.pythonNumber(1.25e-7)).isEqualTo("1.25e-07");
         assertThat(QuantState.pythonNumber(1e22)).isEqualTo("1e+22");
@@ -113,11 +109,7 @@ class BnbFormatTest {
     void packedBytesMayBeShownAsFloats() {
         FourBitWeight weight =
                 FourBitQuantizer.quantize(
-                        compute,
-                        LAYER,
-                        dense(7, 33),
-                        new FourBitConfig(FourBitType.NF4, 64, true, DType.BF16),
-                        arena);
+                        compute, LAYER, dense(7, 33), new FourBitConfig(FourBitType.NF4, 64, true, DType.BF16), arena);
         SequencedMap<String, Tensor> tensors = weight.tensors(LAYER, arena);
         assertThat(TensorSpec.of(get(tensors, LAYER + ".weight"))).isEqualTo(TensorSpec.of(DType.BF16, 58, 1));
         QuantizedWeight read = new FourBitFormat().load(write(tensors), LAYER, LoadContext.of(arena));
@@ -137,8 +129,7 @@ class BnbFormatTest {
 
     private void refused(Map<String, Tensor> tensors, String... parts) {
         SafetensorsFile file = write(tensors);
-        assertThatThrownBy(
-                        () -> WeightFormats.of(file, LAYER).orElseThrow().load(file, LAYER, LoadContext.of(arena)))
+        assertThatThrownBy(() -> WeightFormats.of(file, LAYER).orElseThrow().load(file, LAYER, LoadContext.of(arena)))
                 .isInstanceOf(VectuneException.class)
                 .hasMessageContaining("model.safetensors")
                 .hasMessageContainingAll(parts);
@@ -253,8 +244,7 @@ class BnbFormatTest {
         Tensor weight = dense(4, 64);
         weight.setFloat(2 * 64 + 5, Float.NaN);
         weight.setFloat(2 * 64 + 9, Float.NEGATIVE_INFINITY);
-        assertThatThrownBy(
-                        () -> FourBitQuantizer.quantize(compute, LAYER, weight, FourBitConfig.nf4(true), arena))
+        assertThatThrownBy(() -> FourBitQuantizer.quantize(compute, LAYER, weight, FourBitConfig.nf4(true), arena))
                 .isInstanceOf(VectuneException.class)
                 .hasMessageContaining(LAYER + " has 2 values that are not finite")
                 .hasMessageContaining("NaN at [2, 5]");

@@ -55,8 +55,7 @@ class FourBitGoldenTest {
             assertThat(bytes(weight.packed())).isEqualTo(bytes(file.tensor(name + ".packed").segment()));
             assertThat(bytes(weight.absmax().segment())).isEqualTo(bytes(file.tensor(name + ".absmax").segment()));
             if (config.doubleQuant()) {
-                assertThat(weight.absmax().nestedOffset())
-                        .isEqualTo(file.tensor(name + ".nested_offset").getFloat(0));
+                assertThat(weight.absmax().nestedOffset()).isEqualTo(file.tensor(name + ".nested_offset").getFloat(0));
                 assertThat(weight.absmax().nestedAbsmax()).containsExactly(floats(file, name + ".nested_absmax"));
                 assertThat(weight.absmax().nestedMap()).containsExactly(floats(file, name + ".nested_quant_map"));
             }
@@ -103,8 +102,7 @@ class FourBitGoldenTest {
             FourBitWeight weight = FourBitQuantizer.quantize(compute, kind, input, config, arena);
             assertThat(sha(weight.packed())).isEqualTo(expected.get("packed").asString());
             JsonNode state = nested ? expected.get("nested") : expected;
-            assertThat(sha(weight.absmax().segment()))
-                    .isEqualTo(state.get(nested ? "absmax_u8" : "absmax").asString());
+            assertThat(sha(weight.absmax().segment())).isEqualTo(state.get(nested ? "absmax_u8" : "absmax").asString());
             if (nested) {
                 assertThat(weight.absmax().nestedOffset()).isEqualTo((float) state.get("offset").asDouble());
                 MemorySegment absmax = MemorySegment.ofArray(weight.absmax().nestedAbsmax());

@@ -74,8 +74,7 @@ class Int8GoldenTest {
             for (int row = 0; row < weight.outFeatures(); row++) {
                 // one rounding to f32 on each side of the same exact sums
                 double size = Math.abs(expected.get(token, row)) + 1e-3;
-                assertThat((double) y.get(token, row))
-                        .isCloseTo(expected.get(token, row), Offset.offset(1e-6 * size));
+                assertThat((double) y.get(token, row)).isCloseTo(expected.get(token, row), Offset.offset(1e-6 * size));
             }
         }
     }

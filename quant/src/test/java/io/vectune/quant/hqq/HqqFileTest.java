@@ -4,10 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.vectune.quant.LoadContext;
+import io.vectune.quant.QuantTestData;
 import io.vectune.quant.QuantizeOptions;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.Quantizers;
-import io.vectune.quant.QuantTestData;
 import io.vectune.quant.TensorSpec;
 import io.vectune.quant.WeightFormats;
 import io.vectune.quant.WeightQuantizer;
@@ -71,11 +71,10 @@ class HqqFileTest {
                 SequencedMap<String, Tensor> tensors = load(source, layer, arena).tensors(layer, arena);
                 assertThat(new HqqFormat().keys(source, layer)).containsExactlyInAnyOrderElementsOf(tensors.keySet());
                 assertThat(tensors).hasSize(19);
-                tensors.forEach(
-                        (key, tensor) -> {
-                            assertThat(tensor.toString()).as(key).isEqualTo(source.tensor(key).toString());
-                            assertThat(tensor.segment().mismatch(source.tensor(key).segment())).as(key).isEqualTo(-1);
-                        });
+                tensors.forEach((key, tensor) -> {
+                    assertThat(tensor.toString()).as(key).isEqualTo(source.tensor(key).toString());
+                    assertThat(tensor.segment().mismatch(source.tensor(key).segment())).as(key).isEqualTo(-1);
+                });
                 written++;
             }
             assertThat(written).isEqualTo(10);
@@ -129,11 +128,9 @@ class HqqFileTest {
             for (int axis = 0; axis < 2; axis++) {
                 for (String meta : new String[] {"none", "8"}) {
                     WeightQuantizer quantizer =
-                            Quantizers.of(
-                                    QuantizeOptions.of("hqq").withBits(bits).withAxis(axis).withMetaBits(meta));
+                            Quantizers.of(QuantizeOptions.of("hqq").withBits(bits).withAxis(axis).withMetaBits(meta));
                     Tensor dense =
-                            HqqInputs.tensor(
-                                    arena, DType.BF16, 64, 96, HqqInputs.values(64, 96, 3, 0.02, "none"));
+                            HqqInputs.tensor(arena, DType.BF16, 64, 96, HqqInputs.values(64, 96, 3, 0.02, "none"));
                     QuantizedWeight weight = quantizer.quantize(compute, "a.b", dense, arena);
                     SequencedMap<String, Tensor> tensors = weight.tensors("a.b", arena);
                     SequencedMap<String, TensorSpec> specs = new LinkedHashMap<>();
@@ -158,7 +155,10 @@ class HqqFileTest {
         refuses("W_q", t -> t.allocate(DType.U8, 15, 64), "W_q: expected U8 of 1024 bytes for 4bit_u8 of [32, 64]");
         refuses("W_q", t -> t.allocate(DType.I8, 16, 64), "W_q: expected U8 of 1024 bytes");
         refuses("scale", t -> t.allocate(DType.F32, 31, 1), "scale: expected 32 values in F32, F16 or BF16");
-        refuses("scale", t -> t.number(DType.F32, Float.NaN, 32, 1), "scale: expected finite values, found NaN at group 0");
+        refuses(
+                "scale",
+                t -> t.number(DType.F32, Float.NaN, 32, 1),
+                "scale: expected finite values, found NaN at group 0");
         refuses("zero", t -> t.number(DType.F32, Float.POSITIVE_INFINITY, 32, 1), "zero: expected finite values");
         refuses("group_size", t -> t.integer(48), "group_size: weight (32, 64): expected a group size that divides");
         refuses("axis", t -> t.integer(2), "axis: expected 0 or 1, found 2");
@@ -190,7 +190,8 @@ class HqqFileTest {
     }
 
     private interface Replacement {
-        @org.jspecify.annotations.Nullable Tensor make(Maker maker);
+        @org.jspecify.annotations.Nullable
+        Tensor make(Maker maker);
     }
 
     private record Maker(Arena arena) {
@@ -223,8 +224,7 @@ class HqqFileTest {
                 ThreadTeam team = ThreadTeam.of(1);
                 Compute compute = new Compute(team)) {
             Tensor dense = HqqInputs.gaussian(arena, 32, 64, 1, 0.02);
-            HqqWeight weight =
-                    HqqQuantizer.quantize(compute, "w", dense, HqqConfig.of(HqqBits.FOUR, 64, 1), arena);
+            HqqWeight weight = HqqQuantizer.quantize(compute, "w", dense, HqqConfig.of(HqqBits.FOUR, 64, 1), arena);
             Map<String, Tensor> tensors = new LinkedHashMap<>(weight.tensors("w", arena));
             Tensor other = replacement.make(new Maker(arena));
             if (other == null) {

@@ -46,8 +46,7 @@ class HqqPlusTest {
                     }
                 }
             }
-            HqqWeight across =
-                    HqqQuantizer.quantize(compute, "w", dense, HqqConfig.of(HqqBits.ONE, 8, 0), arena);
+            HqqWeight across = HqqQuantizer.quantize(compute, "w", dense, HqqConfig.of(HqqBits.ONE, 8, 0), arena);
             assertThatThrownBy(() -> ZeroPointTerm.of(across, 0f, arena))
                     .isInstanceOf(VectuneException.class)
                     .hasMessageContaining("expected axis 1");
@@ -67,10 +66,8 @@ class HqqPlusTest {
             }
             double last = weightedError(dense, weight, moment, null);
             for (int rank : new int[] {1, 4, 16, 32}) {
-                LowRankCorrection weighted =
-                        LowRankCorrection.fit(compute, dense, weight, moment, rank, arena);
-                LowRankCorrection plain =
-                        LowRankCorrection.fit(compute, dense, weight, new double[0], rank, arena);
+                LowRankCorrection weighted = LowRankCorrection.fit(compute, dense, weight, moment, rank, arena);
+                LowRankCorrection plain = LowRankCorrection.fit(compute, dense, weight, new double[0], rank, arena);
                 double error = weightedError(dense, weight, moment, weighted);
                 assertThat(error).isLessThan(last);
                 assertThat(error).isLessThan(weightedError(dense, weight, moment, plain));

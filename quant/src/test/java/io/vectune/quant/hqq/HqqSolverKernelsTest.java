@@ -28,9 +28,7 @@ class HqqSolverKernelsTest {
             boolean[] small = new boolean[2];
             boolean[] smallAcross = new boolean[2];
             for (int t = 0; t < 2; t++) {
-                small[t] =
-                        tiers[t].step(
-                                weights.segment(), 5, count, 7.3f, 6.6f, 15f, target[t], 1, error[t], 2);
+                small[t] = tiers[t].step(weights.segment(), 5, count, 7.3f, 6.6f, 15f, target[t], 1, error[t], 2);
                 tiers[t].codes(weights.segment(), 5, count, 7.3f, 6.6f, 15f, 4, words[t], 3);
                 tiers[t].range(weights.segment(), 3, count, min[t]);
             }

@@ -42,8 +42,7 @@ class HqqWeightTest {
 
     private static HqqWeight quantized(Compute compute, Arena arena, Shape shape) {
         Tensor dense = HqqInputs.gaussian(arena, shape.rows, shape.columns, 11, 0.05);
-        HqqConfig config =
-                HqqConfig.of(HqqBits.of(shape.bits), shape.group, shape.axis).withComputeDtype(shape.type);
+        HqqConfig config = HqqConfig.of(HqqBits.of(shape.bits), shape.group, shape.axis).withComputeDtype(shape.type);
         return HqqQuantizer.quantize(compute, "w", dense, config, arena);
     }
 
@@ -182,14 +181,10 @@ class HqqWeightTest {
                 Compute compute = new Compute(team)) {
             Tensor dense = HqqInputs.gaussian(arena, 3, 40, 5, 0.02);
             assertThatThrownBy(
-                            () ->
-                                    HqqQuantizer.quantize(
-                                            compute, "w", dense, HqqConfig.of(HqqBits.EIGHT, 64, 1), arena))
+                            () -> HqqQuantizer.quantize(compute, "w", dense, HqqConfig.of(HqqBits.EIGHT, 64, 1), arena))
                     .hasMessageStartingWith("w: weight (3, 40): expected a group size that divides its 120 elements");
             assertThatThrownBy(
-                            () ->
-                                    HqqQuantizer.quantize(
-                                            compute, "w", dense, HqqConfig.of(HqqBits.FOUR, 40, 1), arena))
+                            () -> HqqQuantizer.quantize(compute, "w", dense, HqqConfig.of(HqqBits.FOUR, 40, 1), arena))
                     .hasMessageContaining("4bit_u8 packs 2 rows of groups together");
         }
     }

@@ -37,11 +37,16 @@ class TableRowsTest {
             }
         }
         TableRows rows =
-                new TableRows(outFeatures, inFeatures, groupColumns, base, (row, rowCodes, rowFactor, rowOffset) -> {
-                    System.arraycopy(codes[row], 0, rowCodes, 0, inFeatures);
-                    System.arraycopy(factor[row], 0, rowFactor, 0, groups);
-                    System.arraycopy(offset[row], 0, rowOffset, 0, groups);
-                });
+                new TableRows(
+                        outFeatures,
+                        inFeatures,
+                        groupColumns,
+                        base,
+                        (row, rowCodes, rowFactor, rowOffset) -> {
+                            System.arraycopy(codes[row], 0, rowCodes, 0, inFeatures);
+                            System.arraycopy(factor[row], 0, rowFactor, 0, groups);
+                            System.arraycopy(offset[row], 0, rowOffset, 0, groups);
+                        });
         assertThat(rows.groupColumns()).isEqualTo(columns);
         int tokens = 3;
         float[] x = new float[tokens * inFeatures];

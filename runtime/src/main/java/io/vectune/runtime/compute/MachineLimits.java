@@ -43,8 +43,7 @@ public record MachineLimits(
 
     /// Measures the limits: a second or two, and 192 MiB of memory.
     public static MachineLimits measure(ThreadTeam team) {
-        LimitLoops loops =
-                KernelTier.active() == KernelTier.VECTOR ? new LimitLoopsVector() : new LimitLoopsScalar();
+        LimitLoops loops = KernelTier.active() == KernelTier.VECTOR ? new LimitLoopsVector() : new LimitLoopsScalar();
         try (Arena arena = Arena.ofShared();
                 ThreadTeam alone = ThreadTeam.of(1)) {
             MemorySegment memory = arena.allocate(BYTES, 64);

@@ -151,13 +151,37 @@ final class BlockTranspose {
         IntVector e5 = HIGH.selectFrom(d2, d6);
         IntVector e6 = LOW.selectFrom(d3, d7);
         IntVector e7 = HIGH.selectFrom(d3, d7);
-        e0.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to, LITTLE)).intoMemorySegment(target, to, LITTLE);
-        e1.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + targetStride, LITTLE)).intoMemorySegment(target, to + targetStride, LITTLE);
-        e2.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 2 * targetStride, LITTLE)).intoMemorySegment(target, to + 2 * targetStride, LITTLE);
-        e3.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 3 * targetStride, LITTLE)).intoMemorySegment(target, to + 3 * targetStride, LITTLE);
-        e4.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 4 * targetStride, LITTLE)).intoMemorySegment(target, to + 4 * targetStride, LITTLE);
-        e5.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 5 * targetStride, LITTLE)).intoMemorySegment(target, to + 5 * targetStride, LITTLE);
-        e6.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 6 * targetStride, LITTLE)).intoMemorySegment(target, to + 6 * targetStride, LITTLE);
-        e7.reinterpretAsFloats().mul(alpha).add(FloatVector.fromMemorySegment(F32, target, to + 7 * targetStride, LITTLE)).intoMemorySegment(target, to + 7 * targetStride, LITTLE);
+        e0.reinterpretAsFloats()
+                .mul(alpha)
+                .add(FloatVector.fromMemorySegment(F32, target, to, LITTLE))
+                .intoMemorySegment(target, to, LITTLE);
+        e1.reinterpretAsFloats()
+                .mul(alpha)
+                .add(FloatVector.fromMemorySegment(F32, target, to + targetStride, LITTLE))
+                .intoMemorySegment(target, to + targetStride, LITTLE);
+        e2.reinterpretAsFloats()
+                .mul(alpha)
+                .add(FloatVector.fromMemorySegment(F32, target, to + 2 * targetStride, LITTLE))
+                .intoMemorySegment(target, to + 2 * targetStride, LITTLE);
+        e3.reinterpretAsFloats()
+                .mul(alpha)
+                .add(FloatVector.fromMemorySegment(F32, target, to + 3 * targetStride, LITTLE))
+                .intoMemorySegment(target, to + 3 * targetStride, LITTLE);
+        e4.reinterpretAsFloats()
+                .mul(alpha)
+                .add(FloatVector.fromMemorySegment(F32, target, to + 4 * targetStride, LITTLE))
+                .intoMemorySegment(target, to + 4 * targetStride, LITTLE);
+        e5.reinterpretAsFloats()
+                .mul(alpha)
+                .add(FloatVector.fromMemorySegment(F32, target, to + 5 * targetStride, LITTLE))
+                .intoMemorySegment(target, to + 5 * targetStride, LITTLE);
+        e6.reinterpretAsFloats()
+                .mul(alpha)
+                .add(FloatVector.fromMemorySegment(F32, target, to + 6 * targetStride, LITTLE))
+                .intoMemorySegment(target, to + 6 * targetStride, LITTLE);
+        e7.reinterpretAsFloats()
+                .mul(alpha)
+                .add(FloatVector.fromMemorySegment(F32, target, to + 7 * targetStride, LITTLE))
+                .intoMemorySegment(target, to + 7 * targetStride, LITTLE);
     }
 }

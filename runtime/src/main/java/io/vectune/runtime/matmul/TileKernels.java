@@ -14,7 +14,8 @@ import java.lang.foreign.MemorySegment;
 /// neither the tile's shape nor the cut into blocks of k changes a bit.
 interface TileKernels {
     /// The largest number of k in a block. A panel then passes through the second-level cache, which costs nothing (a
-    /// tile of 12 x 2 vectors reads 11 bytes a cycle), and fewer blocks mean fewer loads and stores of the running sums.
+    /// tile of 12 x 2 vectors reads 11 bytes a cycle), and fewer blocks mean fewer loads and stores of the running
+    /// sums.
     int MAX_DEPTH = 576;
 
     /// Floats from one left row to the next: the depth and one cache line, since rows a power of two apart would share

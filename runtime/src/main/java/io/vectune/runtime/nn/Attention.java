@@ -25,8 +25,8 @@ public final class Attention {
 
     private Attention() {}
 
-    /// Attention within sequences: each row over the rows of its sequence up to itself, or over all of them if the shape
-    /// is not causal.
+    /// Attention within sequences: each row over the rows of its sequence up to itself, or over all of them if the
+    /// shape is not causal.
     ///
     /// @param q (batch * sequenceLength, heads * headDim)
     /// @param k (batch * sequenceLength, keyValueHeads * headDim)
@@ -99,7 +99,8 @@ public final class Attention {
             int startPosition,
             Matrix out) {
         if (!shape.causal()) {
-            throw new IllegalArgumentException("shape: expected a causal one, as only those have a cache, found " + shape);
+            throw new IllegalArgumentException(
+                    "shape: expected a causal one, as only those have a cache, found " + shape);
         }
         Shapes.require("q", q, q.rows(), shape.queryColumns());
         Shapes.requireSame("out", out, q);
@@ -146,13 +147,7 @@ public final class Attention {
     /// One new token: each unit is a group of heads, which read their keys and values together, or one head where there
     /// are too few groups to share the work evenly. A head's result is the same either way.
     private static void step(
-            Compute compute,
-            AttentionShape shape,
-            Matrix q,
-            Matrix keys,
-            Matrix values,
-            int known,
-            Matrix out) {
+            Compute compute, AttentionShape shape, Matrix q, Matrix keys, Matrix values, int known, Matrix out) {
         int threads = compute.team().size();
         int heads = threads == 1 || shape.keyValueHeads() >= 4 * threads ? shape.group() : 1;
         compute.team()
@@ -162,7 +157,15 @@ public final class Attention {
                         (from, to, worker) -> {
                             for (int unit = from; unit < to; unit++) {
                                 KERNEL.attend(
-                                        compute, worker, shape, q, keys, values, known, out, unit * heads,
+                                        compute,
+                                        worker,
+                                        shape,
+                                        q,
+                                        keys,
+                                        values,
+                                        known,
+                                        out,
+                                        unit * heads,
                                         (unit + 1) * heads);
                             }
                         });
@@ -208,12 +211,13 @@ public final class Attention {
                 .run(
                         tokens,
                         Shapes.minRows(shape.queryColumns()),
-                        (from, to, worker) -> 
+                        (from, to, worker) ->
                                 KERNEL.rowProducts(
                                         shape, gradOut, out, along, compute.scratch(worker, 0, 16), from, to));
         int heads = shape.keyValueHeads();
         int parts = parts(batch * heads, sequenceLength);
-        // Each part of the keys adds to gradQ of all rows that see it: a buffer of its own, summed in the order of the parts.
+        // Each part of the keys adds to gradQ of all rows that see it: a buffer of its own, summed in the order of the
+        // parts.
         Matrix partial = workspace.matrix(Math.multiplyExact(parts - 1, tokens), shape.queryColumns());
         compute.team()
                 .run(

@@ -31,7 +31,8 @@ interface AttentionKernel {
             int rowFrom,
             int rowTo);
 
-    /// One row of q over the first `count` keys: the heads `[headFrom, headTo)` of out, which share a key and value head.
+    /// One row of q over the first `count` keys: the heads `[headFrom, headTo)` of out, which share a key and value
+    /// head.
     ///
     /// @param q (1, heads * headDim)
     void attend(

@@ -99,7 +99,8 @@ final class AttentionScalar implements AttentionKernel {
     }
 
     @Override
-    public void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, float[] lanes, int rowFrom, int rowTo) {
+    public void rowProducts(
+            AttentionShape shape, Matrix a, Matrix b, Matrix products, float[] lanes, int rowFrom, int rowTo) {
         int dim = shape.headDim();
         for (int row = rowFrom; row < rowTo; row++) {
             for (int head = 0; head < shape.heads(); head++) {

@@ -1,8 +1,7 @@
 package io.vectune.runtime.nn;
 
-import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.nn.Lanes.ORDER;
-
+import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.nn.TileProduct.TILE;
 
 import io.vectune.runtime.tensor.Matrix;
@@ -98,7 +97,8 @@ final class AttentionTiles {
         return Math.max(0, key - diagonal) / STEP * STEP;
     }
 
-    /// Sets the scores of one vector of rows to minus infinity for the keys `[from, to)` where a lane does not see them.
+    /// Sets the scores of one vector of rows to minus infinity for the keys `[from, to)` where a lane does not see
+    /// them.
     static void mask(float[] scores, int diagonal, int row, int from, int to) {
         for (int key = from; key < to; key++) {
             FloatVector.fromArray(SPECIES, scores, key * TILE + row)

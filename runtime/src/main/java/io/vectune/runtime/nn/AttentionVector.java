@@ -1,8 +1,7 @@
 package io.vectune.runtime.nn;
 
-import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.nn.Lanes.ORDER;
-
+import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.nn.TileProduct.TILE;
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
@@ -164,8 +163,7 @@ final class AttentionVector implements AttentionKernel {
     }
 
     /// total = total * factor + the sum of the weights.
-    private static void updateTotal(
-            float[] weights, int row, int keys, float[] statistics, int totalAt, int factorAt) {
+    private static void updateTotal(float[] weights, int row, int keys, float[] statistics, int totalAt, int factorAt) {
         FloatVector factor = FloatVector.fromArray(SPECIES, statistics, factorAt);
         FloatVector total = FloatVector.fromArray(SPECIES, statistics, totalAt).mul(factor);
         FloatVector odd = FloatVector.zero(SPECIES);
@@ -190,13 +188,13 @@ final class AttentionVector implements AttentionKernel {
     }
 
     @Override
-    public void rowProducts(AttentionShape shape, Matrix a, Matrix b, Matrix products, float[] lanes, int rowFrom, int rowTo) {
+    public void rowProducts(
+            AttentionShape shape, Matrix a, Matrix b, Matrix products, float[] lanes, int rowFrom, int rowTo) {
         int dim = shape.headDim();
         for (int row = rowFrom; row < rowTo; row++) {
             for (int head = 0; head < shape.heads(); head++) {
                 long at = 4L * head * dim;
-                float product =
-                        dot(a.segment(), a.rowOffset(row) + at, b.segment(), b.rowOffset(row) + at, dim, lanes);
+                float product = dot(a.segment(), a.rowOffset(row) + at, b.segment(), b.rowOffset(row) + at, dim, lanes);
                 products.segment().set(FLOAT, products.rowOffset(row) + 4L * head, product);
             }
         }
@@ -206,7 +204,9 @@ final class AttentionVector implements AttentionKernel {
         FloatVector sums = FloatVector.zero(SPECIES);
         int i = 0;
         for (; i <= count - Lanes.LENGTH; i += Lanes.LENGTH) {
-            sums = FloatVector.fromMemorySegment(SPECIES, a, aAt + 4L * i, ORDER).fma(FloatVector.fromMemorySegment(SPECIES, b, bAt + 4L * i, ORDER), sums);
+            sums =
+                    FloatVector.fromMemorySegment(SPECIES, a, aAt + 4L * i, ORDER)
+                            .fma(FloatVector.fromMemorySegment(SPECIES, b, bAt + 4L * i, ORDER), sums);
         }
         sums.intoArray(lanes, 0);
         float sum = Lanes.sum(lanes);

@@ -121,8 +121,7 @@ public final class CrossEntropy {
                             float[] scratch = compute.scratch(worker, 0, SoftmaxKernel.SCRATCH);
                             for (int row = from; row < to; row++) {
                                 float loss =
-                                        KERNEL.crossEntropy(
-                                                logits, row, labels[row], lossScale, withGradient, scratch);
+                                        KERNEL.crossEntropy(logits, row, labels[row], lossScale, withGradient, scratch);
                                 losses.segment().set(Tensor.FLOAT, losses.rowOffset(row), loss);
                             }
                         });

@@ -1,8 +1,7 @@
 package io.vectune.runtime.nn;
 
-import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.nn.Lanes.ORDER;
-
+import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.tensor.Matrix;
@@ -35,7 +34,8 @@ final class ElementwiseVector implements ElementwiseKernel {
         int i = 0;
         for (; i <= y.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             FloatVector sum = FloatVector.fromMemorySegment(SPECIES, ys, yAt + 4L * i, ORDER);
-            factor.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER), sum).intoMemorySegment(ys, yAt + 4L * i, ORDER);
+            factor.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER), sum)
+                    .intoMemorySegment(ys, yAt + 4L * i, ORDER);
         }
         ElementwiseScalar.addScaledRow(alpha, x, xAt, y, row, i);
     }
@@ -47,7 +47,9 @@ final class ElementwiseVector implements ElementwiseKernel {
             long yAt = y.rowOffset(row);
             int i = 0;
             for (; i <= y.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
-                FloatVector.fromMemorySegment(SPECIES, ys, yAt + 4L * i, ORDER).mul(alpha).intoMemorySegment(ys, yAt + 4L * i, ORDER);
+                FloatVector.fromMemorySegment(SPECIES, ys, yAt + 4L * i, ORDER)
+                        .mul(alpha)
+                        .intoMemorySegment(ys, yAt + 4L * i, ORDER);
             }
             ElementwiseScalar.scaleRow(alpha, y, row, i);
         }
@@ -62,7 +64,9 @@ final class ElementwiseVector implements ElementwiseKernel {
             long xAt = x.rowOffset(row);
             int i = columnFrom;
             for (; i <= columnTo - Lanes.LENGTH; i += Lanes.LENGTH) {
-                FloatVector.fromMemorySegment(SPECIES, ss, sAt + 4L * i, ORDER).add(FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER)).intoMemorySegment(ss, sAt + 4L * i, ORDER);
+                FloatVector.fromMemorySegment(SPECIES, ss, sAt + 4L * i, ORDER)
+                        .add(FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER))
+                        .intoMemorySegment(ss, sAt + 4L * i, ORDER);
             }
             for (; i < columnTo; i++) {
                 ss.set(FLOAT, sAt + 4L * i, ss.get(FLOAT, sAt + 4L * i) + xs.get(FLOAT, xAt + 4L * i));

@@ -28,6 +28,7 @@ public final class Exp {
 
     /// Just below ln of the largest finite number.
     static final float HIGHEST = 88.72283f;
+
     /// Up to here n is at most 127, so that 2^n is a float itself.
     static final float SAFE = 88;
 

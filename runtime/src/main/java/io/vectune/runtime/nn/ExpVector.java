@@ -18,7 +18,8 @@ final class ExpVector {
         FloatVector shifts = FloatVector.fromArray(SPECIES, shift, shiftAt);
         for (int k = 0; k < count; k++) {
             FloatVector z = FloatVector.fromArray(SPECIES, x, at + k * step).sub(shifts);
-            FloatVector rounded = z.fma(FloatVector.broadcast(SPECIES, Exp.LOG2_E), FloatVector.broadcast(SPECIES, Exp.ROUND));
+            FloatVector rounded =
+                    z.fma(FloatVector.broadcast(SPECIES, Exp.LOG2_E), FloatVector.broadcast(SPECIES, Exp.ROUND));
             FloatVector n = rounded.sub(Exp.ROUND);
             FloatVector r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_HIGH), z);
             r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_LOW), r);
@@ -37,7 +38,8 @@ final class ExpVector {
     static void sigmoids(float[] array, int from, int to, int count) {
         for (int i = 0; i < count; i += Lanes.LENGTH) {
             FloatVector x = FloatVector.fromArray(SPECIES, array, from + i).neg();
-            FloatVector rounded = x.fma(FloatVector.broadcast(SPECIES, Exp.LOG2_E), FloatVector.broadcast(SPECIES, Exp.ROUND));
+            FloatVector rounded =
+                    x.fma(FloatVector.broadcast(SPECIES, Exp.LOG2_E), FloatVector.broadcast(SPECIES, Exp.ROUND));
             FloatVector n = rounded.sub(Exp.ROUND);
             FloatVector r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_HIGH), x);
             r = n.fma(FloatVector.broadcast(SPECIES, -Exp.LN2_LOW), r);

@@ -24,7 +24,10 @@ public final class Gelu {
     public static void forward(Compute compute, Matrix x, Matrix y) {
         Shapes.requireSame("y", y, x);
         compute.team()
-                .run(x.rows(), Shapes.minRows(x.columns()), (from, to, worker) -> 
+                .run(
+                        x.rows(),
+                        Shapes.minRows(x.columns()),
+                        (from, to, worker) ->
                                 KERNEL.forward(x, y, compute.scratch(worker, 0, GeluKernel.SCRATCH), from, to));
     }
 
@@ -40,7 +43,7 @@ public final class Gelu {
                 .run(
                         x.rows(),
                         Shapes.minRows(x.columns()),
-                        (from, to, worker) -> 
+                        (from, to, worker) ->
                                 KERNEL.backward(
                                         x, gradY, gradX, compute.scratch(worker, 0, GeluKernel.SCRATCH), from, to));
     }

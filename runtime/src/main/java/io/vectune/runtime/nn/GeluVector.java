@@ -24,8 +24,7 @@ final class GeluVector implements GeluKernel {
                     FloatVector s = FloatVector.fromArray(SPECIES, scratch, BLOCK + i);
                     FloatVector.fromArray(SPECIES, scratch, i).mul(s).intoArray(scratch, i);
                 }
-                MemorySegment.copy(
-                        scratch, 0, y.segment(), Tensor.FLOAT, y.rowOffset(row) + 4L * column, count);
+                MemorySegment.copy(scratch, 0, y.segment(), Tensor.FLOAT, y.rowOffset(row) + 4L * column, count);
             }
         }
     }
@@ -55,8 +54,12 @@ final class GeluVector implements GeluKernel {
                 sigmoids(x.segment(), x.rowOffset(row) + at, scratch, count);
                 derivatives(scratch, count);
                 multiply(
-                        gradY.segment(), gradY.rowOffset(row) + at, scratch, gradX.segment(),
-                        gradX.rowOffset(row) + at, count);
+                        gradY.segment(),
+                        gradY.rowOffset(row) + at,
+                        scratch,
+                        gradX.segment(),
+                        gradX.rowOffset(row) + at,
+                        count);
             }
         }
     }

@@ -13,6 +13,7 @@ final class Lanes {
     static final VectorSpecies<Float> SPECIES = VectorWidth.F32;
     static final ByteOrder ORDER = ByteOrder.LITTLE_ENDIAN;
     static final int LENGTH = SPECIES.length();
+
     /// Doubles in a vector of the same width.
     static final VectorSpecies<Double> DOUBLES = VectorSpecies.of(double.class, SPECIES.vectorShape());
 

@@ -33,10 +33,17 @@ public final class LayerNorm {
                 .run(
                         x.rows(),
                         Shapes.minRows(x.columns()),
-                        (from, to, worker) -> 
+                        (from, to, worker) ->
                                 KERNEL.forward(
-                                        x, weight, bias, eps, y, statistics,
-                                        compute.scratch(worker, 0, LayerNormKernel.LANES), from, to));
+                                        x,
+                                        weight,
+                                        bias,
+                                        eps,
+                                        y,
+                                        statistics,
+                                        compute.scratch(worker, 0, LayerNormKernel.LANES),
+                                        from,
+                                        to));
     }
 
     /// The gradient with respect to x, and those of weight and bias.
@@ -69,8 +76,15 @@ public final class LayerNorm {
                         Shapes.minRows(x.columns()),
                         (from, to, worker) ->
                                 KERNEL.backward(
-                                        x, weight, statistics, gradY, gradX, accumulate,
-                                        compute.scratch(worker, 0, LayerNormKernel.LANES), from, to));
+                                        x,
+                                        weight,
+                                        statistics,
+                                        gradY,
+                                        gradX,
+                                        accumulate,
+                                        compute.scratch(worker, 0, LayerNormKernel.LANES),
+                                        from,
+                                        to));
         if (gradWeight != null) {
             Shapes.require("gradWeight", gradWeight, 1, x.columns());
             compute.team()

@@ -86,17 +86,7 @@ final class LayerNormScalar implements LayerNormKernel {
                 along = Math.fma((double) weighted, normalized, along);
             }
             writeRow(
-                    x,
-                    weight,
-                    gradY,
-                    gradX,
-                    accumulate,
-                    row,
-                    mean,
-                    inverse,
-                    (float) (sum / n),
-                    (float) (along / n),
-                    0);
+                    x, weight, gradY, gradX, accumulate, row, mean, inverse, (float) (sum / n), (float) (along / n), 0);
         }
     }
 

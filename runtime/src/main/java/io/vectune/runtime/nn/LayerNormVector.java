@@ -72,8 +72,7 @@ final class LayerNormVector implements LayerNormKernel {
         return sum;
     }
 
-    private static int normalize(
-            Matrix x, Matrix weight, Matrix bias, Matrix y, int row, float mean, float inverse) {
+    private static int normalize(Matrix x, Matrix weight, Matrix bias, Matrix y, int row, float mean, float inverse) {
         MemorySegment xs = x.segment();
         MemorySegment ws = weight.segment();
         MemorySegment bs = bias.segment();
@@ -86,7 +85,11 @@ final class LayerNormVector implements LayerNormKernel {
         for (; i <= x.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
             FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).sub(mean).mul(inverse);
-            normalized.fma(FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER), FloatVector.fromMemorySegment(SPECIES, bs, bAt + at, ORDER)).intoMemorySegment(ys, yAt + at, ORDER);
+            normalized
+                    .fma(
+                            FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER),
+                            FloatVector.fromMemorySegment(SPECIES, bs, bAt + at, ORDER))
+                    .intoMemorySegment(ys, yAt + at, ORDER);
         }
         return i;
     }
@@ -125,7 +128,9 @@ final class LayerNormVector implements LayerNormKernel {
         DoubleVector high = DoubleVector.zero(Lanes.DOUBLES);
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector weighted = FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
+            FloatVector weighted =
+                    FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER)
+                            .mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
             low = low.add(weighted.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0));
             high = high.add(weighted.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 1));
         }
@@ -151,8 +156,11 @@ final class LayerNormVector implements LayerNormKernel {
         DoubleVector high = DoubleVector.zero(Lanes.DOUBLES);
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER).sub(mean).mul(inverse);
-            FloatVector weighted = FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
+            FloatVector normalized =
+                    FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER).sub(mean).mul(inverse);
+            FloatVector weighted =
+                    FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER)
+                            .mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
             DoubleVector n0 = (DoubleVector) normalized.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0);
             DoubleVector n1 = (DoubleVector) normalized.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 1);
             DoubleVector w0 = (DoubleVector) weighted.convertShape(VectorOperators.F2D, Lanes.DOUBLES, 0);
@@ -193,7 +201,10 @@ final class LayerNormVector implements LayerNormKernel {
         for (; i <= x.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
             FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).sub(mean).mul(inverse);
-            FloatVector centered = FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER)).sub(meanGrad);
+            FloatVector centered =
+                    FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER)
+                            .mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER))
+                            .sub(meanGrad);
             FloatVector gradient = normalized.neg().fma(along, centered).mul(inverse);
             if (accumulate) {
                 gradient = FloatVector.fromMemorySegment(SPECIES, ds, dAt + at, ORDER).add(gradient);
@@ -225,7 +236,9 @@ final class LayerNormVector implements LayerNormKernel {
         for (; i <= to - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
             FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).sub(mean).mul(inverse);
-            FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER).fma(normalized, FloatVector.fromMemorySegment(SPECIES, ds, dAt + at, ORDER)).intoMemorySegment(ds, dAt + at, ORDER);
+            FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER)
+                    .fma(normalized, FloatVector.fromMemorySegment(SPECIES, ds, dAt + at, ORDER))
+                    .intoMemorySegment(ds, dAt + at, ORDER);
         }
         return i;
     }

@@ -1,7 +1,7 @@
 package io.vectune.runtime.nn;
 
-import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.nn.Lanes.ORDER;
+import static io.vectune.runtime.nn.Lanes.SPECIES;
 
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.MemorySegment;
@@ -41,7 +41,9 @@ final class OptimizerVector implements OptimizerKernel {
                 FloatVector g = FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER);
                 FloatVector m = FloatVector.fromMemorySegment(SPECIES, ms, mAt + at, ORDER);
                 m = firstRates.fma(g.sub(m), m);
-                FloatVector v = g.mul(secondRate).fma(g, FloatVector.fromMemorySegment(SPECIES, vs, vAt + at, ORDER).mul(secondKeep));
+                FloatVector v =
+                        g.mul(secondRate)
+                                .fma(g, FloatVector.fromMemorySegment(SPECIES, vs, vAt + at, ORDER).mul(secondKeep));
                 FloatVector denominator = v.sqrt().div(correction).add(eps);
                 FloatVector p = FloatVector.fromMemorySegment(SPECIES, ps, pAt + at, ORDER).mul(keep);
                 p.add(m.mul(stepSize).div(denominator)).intoMemorySegment(ps, pAt + at, ORDER);
@@ -92,7 +94,9 @@ final class OptimizerVector implements OptimizerKernel {
         int i = 0;
         for (; i <= parameter.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             FloatVector p = FloatVector.fromMemorySegment(SPECIES, ps, pAt + 4L * i, ORDER);
-            FloatVector g = FloatVector.broadcast(SPECIES, decay).fma(p, FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
+            FloatVector g =
+                    FloatVector.broadcast(SPECIES, decay)
+                            .fma(p, FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
             FloatVector.broadcast(SPECIES, stepSize).fma(g, p).intoMemorySegment(ps, pAt + 4L * i, ORDER);
         }
         return i;
@@ -115,7 +119,9 @@ final class OptimizerVector implements OptimizerKernel {
         int i = 0;
         for (; i <= parameter.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             FloatVector p = FloatVector.fromMemorySegment(SPECIES, ps, pAt + 4L * i, ORDER);
-            FloatVector g = FloatVector.broadcast(SPECIES, decay).fma(p, FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
+            FloatVector g =
+                    FloatVector.broadcast(SPECIES, decay)
+                            .fma(p, FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
             if (keep != 0) {
                 g = FloatVector.fromMemorySegment(SPECIES, bs, bAt + 4L * i, ORDER).mul(keep).add(g);
             }

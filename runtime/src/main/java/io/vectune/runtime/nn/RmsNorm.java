@@ -31,10 +31,16 @@ public final class RmsNorm {
                 .run(
                         x.rows(),
                         Shapes.minRows(x.columns()),
-                        (from, to, worker) -> 
+                        (from, to, worker) ->
                                 KERNEL.forward(
-                                        x, weight, eps, y, inverseRms,
-                                        compute.scratch(worker, 0, RmsNormKernel.LANES), from, to));
+                                        x,
+                                        weight,
+                                        eps,
+                                        y,
+                                        inverseRms,
+                                        compute.scratch(worker, 0, RmsNormKernel.LANES),
+                                        from,
+                                        to));
     }
 
     /// The gradient with respect to x, and that of the weight if it is trained.
@@ -65,8 +71,15 @@ public final class RmsNorm {
                         Shapes.minRows(x.columns()),
                         (from, to, worker) ->
                                 KERNEL.backward(
-                                        x, weight, inverseRms, gradY, gradX, accumulate,
-                                        compute.scratch(worker, 0, RmsNormKernel.LANES), from, to));
+                                        x,
+                                        weight,
+                                        inverseRms,
+                                        gradY,
+                                        gradX,
+                                        accumulate,
+                                        compute.scratch(worker, 0, RmsNormKernel.LANES),
+                                        from,
+                                        to));
         if (gradWeight != null) {
             Shapes.require("gradWeight", gradWeight, 1, x.columns());
             compute.team()

@@ -10,7 +10,15 @@ interface RmsNormKernel {
     int LANES = 16;
 
     /// Rows `[rowFrom, rowTo)` of y and, unless null, of inverseRms.
-    void forward(Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, float[] lanes, int rowFrom, int rowTo);
+    void forward(
+            Matrix x,
+            Matrix weight,
+            float eps,
+            Matrix y,
+            @Nullable Matrix inverseRms,
+            float[] lanes,
+            int rowFrom,
+            int rowTo);
 
     /// Rows `[rowFrom, rowTo)` of gradX.
     void backward(

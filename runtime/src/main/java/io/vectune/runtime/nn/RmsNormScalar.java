@@ -10,7 +10,14 @@ import org.jspecify.annotations.Nullable;
 final class RmsNormScalar implements RmsNormKernel {
     @Override
     public void forward(
-            Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, float[] lanes, int rowFrom, int rowTo) {
+            Matrix x,
+            Matrix weight,
+            float eps,
+            Matrix y,
+            @Nullable Matrix inverseRms,
+            float[] lanes,
+            int rowFrom,
+            int rowTo) {
         MemorySegment xs = x.segment();
         MemorySegment ws = weight.segment();
         MemorySegment ys = y.segment();

@@ -1,8 +1,7 @@
 package io.vectune.runtime.nn;
 
-import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.nn.Lanes.ORDER;
-
+import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.tensor.Matrix;
@@ -14,7 +13,14 @@ import org.jspecify.annotations.Nullable;
 final class RmsNormVector implements RmsNormKernel {
     @Override
     public void forward(
-            Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms, float[] lanes, int rowFrom, int rowTo) {
+            Matrix x,
+            Matrix weight,
+            float eps,
+            Matrix y,
+            @Nullable Matrix inverseRms,
+            float[] lanes,
+            int rowFrom,
+            int rowTo) {
         for (int row = rowFrom; row < rowTo; row++) {
             float sum = sumOfSquares(x.segment(), x.rowOffset(row), x.columns(), lanes);
             float inverse = (float) (1 / Math.sqrt(sum / x.columns() + eps));
@@ -59,7 +65,9 @@ final class RmsNormVector implements RmsNormKernel {
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
             FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER).mul(inverse);
-            FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER).mul(normalized).intoMemorySegment(ys, yAt + 4L * i, ORDER);
+            FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER)
+                    .mul(normalized)
+                    .intoMemorySegment(ys, yAt + 4L * i, ORDER);
         }
         for (; i < n; i++) {
             float normalized = xs.get(FLOAT, xAt + 4L * i) * inverse;
@@ -99,14 +107,20 @@ final class RmsNormVector implements RmsNormKernel {
         int i = 0;
         for (; i <= n - 2 * Lanes.LENGTH; i += 2 * Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector weighted0 = FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
+            FloatVector weighted0 =
+                    FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER)
+                            .mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
             acc0 = weighted0.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER), acc0);
             at += Lanes.BYTES;
-            FloatVector weighted1 = FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
+            FloatVector weighted1 =
+                    FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER)
+                            .mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
             acc1 = weighted1.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER), acc1);
         }
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
-            FloatVector weighted = FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
+            FloatVector weighted =
+                    FloatVector.fromMemorySegment(SPECIES, ws, wAt + 4L * i, ORDER)
+                            .mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER));
             acc0 = weighted.fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER), acc0);
         }
         acc0.add(acc1).intoArray(lanes, 0);
@@ -140,8 +154,11 @@ final class RmsNormVector implements RmsNormKernel {
         int i = 0;
         for (; i <= n - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector weighted = FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
-            FloatVector gradient = weighted.fma(inverses, FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).mul(along));
+            FloatVector weighted =
+                    FloatVector.fromMemorySegment(SPECIES, ws, wAt + at, ORDER)
+                            .mul(FloatVector.fromMemorySegment(SPECIES, gs, gAt + at, ORDER));
+            FloatVector gradient =
+                    weighted.fma(inverses, FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER).mul(along));
             if (accumulate) {
                 gradient = FloatVector.fromMemorySegment(SPECIES, ds, dAt + at, ORDER).add(gradient);
             }
@@ -169,7 +186,9 @@ final class RmsNormVector implements RmsNormKernel {
             for (; i <= columnTo - Lanes.LENGTH; i += Lanes.LENGTH) {
                 FloatVector normalized = FloatVector.fromMemorySegment(SPECIES, xs, xAt + 4L * i, ORDER).mul(inverse);
                 FloatVector sum = FloatVector.fromMemorySegment(SPECIES, ds, dAt + 4L * i, ORDER);
-                FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER).fma(normalized, sum).intoMemorySegment(ds, dAt + 4L * i, ORDER);
+                FloatVector.fromMemorySegment(SPECIES, gs, gAt + 4L * i, ORDER)
+                        .fma(normalized, sum)
+                        .intoMemorySegment(ds, dAt + 4L * i, ORDER);
             }
             for (; i < columnTo; i++) {
                 float normalized = xs.get(FLOAT, xAt + 4L * i) * inverse;

@@ -16,8 +16,10 @@ public final class RotaryPairs {
 
     private final int rows;
     private final int headDim;
+
     /// (rows, headDim): each cosine twice.
     private final float[] cosines;
+
     /// (rows, headDim): each sine twice, the first time negative.
     private final float[] sines;
 

@@ -8,8 +8,7 @@ import java.lang.foreign.MemorySegment;
 /// [RotaryPairs] in formula order.
 final class RotaryPairsScalar implements RotaryPairsKernel {
     @Override
-    public void rotate(
-            Matrix x, int headDim, float[] cosines, float[] sines, boolean inverse, int rowFrom, int rowTo) {
+    public void rotate(Matrix x, int headDim, float[] cosines, float[] sines, boolean inverse, int rowFrom, int rowTo) {
         float sign = inverse ? -1 : 1;
         for (int row = rowFrom; row < rowTo; row++) {
             for (int head = 0; head < x.columns(); head += headDim) {

@@ -13,8 +13,7 @@ final class RotaryPairsVector implements RotaryPairsKernel {
     private static final VectorShuffle<Float> SWAP = VectorShuffle.fromOp(SPECIES, lane -> lane ^ 1);
 
     @Override
-    public void rotate(
-            Matrix x, int headDim, float[] cosines, float[] sines, boolean inverse, int rowFrom, int rowTo) {
+    public void rotate(Matrix x, int headDim, float[] cosines, float[] sines, boolean inverse, int rowFrom, int rowTo) {
         float sign = inverse ? -1 : 1;
         for (int row = rowFrom; row < rowTo; row++) {
             for (int head = 0; head < x.columns(); head += headDim) {

@@ -1,8 +1,7 @@
 package io.vectune.runtime.nn;
 
-import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.nn.Lanes.ORDER;
-
+import static io.vectune.runtime.nn.Lanes.SPECIES;
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.tensor.Matrix;

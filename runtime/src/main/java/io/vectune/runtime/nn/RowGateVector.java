@@ -28,7 +28,11 @@ final class RowGateVector implements RowGateKernel {
         int i = 0;
         for (; i <= x.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector.fromMemorySegment(SPECIES, gates, gateAt + at, ORDER).fma(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER), FloatVector.fromMemorySegment(SPECIES, rs, rAt + at, ORDER)).intoMemorySegment(ys, yAt + at, ORDER);
+            FloatVector.fromMemorySegment(SPECIES, gates, gateAt + at, ORDER)
+                    .fma(
+                            FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER),
+                            FloatVector.fromMemorySegment(SPECIES, rs, rAt + at, ORDER))
+                    .intoMemorySegment(ys, yAt + at, ORDER);
         }
         return i;
     }
@@ -50,7 +54,9 @@ final class RowGateVector implements RowGateKernel {
         int i = 0;
         for (; i <= x.columns() - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector.fromMemorySegment(SPECIES, gates, gateAt + at, ORDER).mul(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER)).intoMemorySegment(ys, yAt + at, ORDER);
+            FloatVector.fromMemorySegment(SPECIES, gates, gateAt + at, ORDER)
+                    .mul(FloatVector.fromMemorySegment(SPECIES, xs, xAt + at, ORDER))
+                    .intoMemorySegment(ys, yAt + at, ORDER);
         }
         return i;
     }
@@ -73,7 +79,11 @@ final class RowGateVector implements RowGateKernel {
         int i = columnFrom;
         for (; i <= columnTo - Lanes.LENGTH; i += Lanes.LENGTH) {
             long at = 4L * i;
-            FloatVector.fromMemorySegment(SPECIES, as, aAt + at, ORDER).fma(FloatVector.fromMemorySegment(SPECIES, bs, bAt + at, ORDER), FloatVector.fromMemorySegment(SPECIES, ss, sAt + at, ORDER)).intoMemorySegment(ss, sAt + at, ORDER);
+            FloatVector.fromMemorySegment(SPECIES, as, aAt + at, ORDER)
+                    .fma(
+                            FloatVector.fromMemorySegment(SPECIES, bs, bAt + at, ORDER),
+                            FloatVector.fromMemorySegment(SPECIES, ss, sAt + at, ORDER))
+                    .intoMemorySegment(ss, sAt + at, ORDER);
         }
         return i;
     }

@@ -12,8 +12,7 @@ interface SoftmaxKernel {
     void softmax(Matrix x, int row, float[] scratch);
 
     /// The loss of one row of logits; with gradient, replaces the row by lossScale * (softmax - onehot(label)).
-    float crossEntropy(
-            Matrix logits, int row, int label, float lossScale, boolean withGradient, float[] scratch);
+    float crossEntropy(Matrix logits, int row, int label, float lossScale, boolean withGradient, float[] scratch);
 
     /// The kernel of the active tier.
     static SoftmaxKernel active() {

@@ -14,8 +14,10 @@ import jdk.incubator.vector.VectorOperators;
 /// summed in f32 lanes, at most BLOCK / 4 = 256 of them in each; the blocks in double.
 final class SoftmaxVector implements SoftmaxKernel {
     private static final int BLOCK = 1024;
+
     /// One vector of the maximum behind the block.
     private static final int SHIFT = BLOCK;
+
     /// One vector of sums behind that.
     private static final int SUMS = SHIFT + 16;
 
@@ -68,8 +70,7 @@ final class SoftmaxVector implements SoftmaxKernel {
     }
 
     /// The sum of exp(x - max); with `store` they replace x.
-    private static double exponentials(
-            MemorySegment xs, long at, int n, float max, boolean store, float[] scratch) {
+    private static double exponentials(MemorySegment xs, long at, int n, float max, boolean store, float[] scratch) {
         Arrays.fill(scratch, SHIFT, SHIFT + Lanes.LENGTH, max);
         double sum = 0;
         for (int from = 0; from < n; from += BLOCK) {

@@ -21,7 +21,8 @@ public final class SwiGlu {
                 .run(
                         gate.rows(),
                         Shapes.minRows(gate.columns()),
-                        (from, to, worker) -> KERNEL.forward(
+                        (from, to, worker) ->
+                                KERNEL.forward(
                                         gate, up, y, compute.scratch(worker, 0, SwiGluKernel.SCRATCH), from, to));
     }
 
@@ -42,8 +43,15 @@ public final class SwiGlu {
                 .run(
                         gate.rows(),
                         Shapes.minRows(gate.columns()),
-                        (from, to, worker) -> KERNEL.backward(
-                                        gate, up, gradY, gradGate, gradUp,
-                                        compute.scratch(worker, 0, SwiGluKernel.SCRATCH), from, to));
+                        (from, to, worker) ->
+                                KERNEL.backward(
+                                        gate,
+                                        up,
+                                        gradY,
+                                        gradGate,
+                                        gradUp,
+                                        compute.scratch(worker, 0, SwiGluKernel.SCRATCH),
+                                        from,
+                                        to));
     }
 }

@@ -60,9 +60,16 @@ final class SwiGluVector implements SwiGluKernel {
                 long at = 4L * column;
                 sigmoids(gate.segment(), gate.rowOffset(row) + at, scratch, count);
                 backward(
-                        up.segment(), up.rowOffset(row) + at, gradY.segment(), gradY.rowOffset(row) + at,
-                        gradGate.segment(), gradGate.rowOffset(row) + at, gradUp.segment(),
-                        gradUp.rowOffset(row) + at, scratch, count);
+                        up.segment(),
+                        up.rowOffset(row) + at,
+                        gradY.segment(),
+                        gradY.rowOffset(row) + at,
+                        gradGate.segment(),
+                        gradGate.rowOffset(row) + at,
+                        gradUp.segment(),
+                        gradUp.rowOffset(row) + at,
+                        scratch,
+                        count);
             }
         }
     }

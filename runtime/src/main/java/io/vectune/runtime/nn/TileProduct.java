@@ -118,21 +118,29 @@ final class TileProduct {
         int c6At = cAt + 6 * cRow;
         int c7At = cAt + 7 * cRow;
         FloatVector c0x = accumulate ? FloatVector.fromArray(SPECIES, c, c0At) : FloatVector.zero(SPECIES);
-        FloatVector c0y = accumulate ? FloatVector.fromArray(SPECIES, c, c0At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c0y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c0At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c1x = accumulate ? FloatVector.fromArray(SPECIES, c, c1At) : FloatVector.zero(SPECIES);
-        FloatVector c1y = accumulate ? FloatVector.fromArray(SPECIES, c, c1At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c1y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c1At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c2x = accumulate ? FloatVector.fromArray(SPECIES, c, c2At) : FloatVector.zero(SPECIES);
-        FloatVector c2y = accumulate ? FloatVector.fromArray(SPECIES, c, c2At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c2y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c2At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c3x = accumulate ? FloatVector.fromArray(SPECIES, c, c3At) : FloatVector.zero(SPECIES);
-        FloatVector c3y = accumulate ? FloatVector.fromArray(SPECIES, c, c3At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c3y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c3At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c4x = accumulate ? FloatVector.fromArray(SPECIES, c, c4At) : FloatVector.zero(SPECIES);
-        FloatVector c4y = accumulate ? FloatVector.fromArray(SPECIES, c, c4At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c4y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c4At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c5x = accumulate ? FloatVector.fromArray(SPECIES, c, c5At) : FloatVector.zero(SPECIES);
-        FloatVector c5y = accumulate ? FloatVector.fromArray(SPECIES, c, c5At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c5y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c5At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c6x = accumulate ? FloatVector.fromArray(SPECIES, c, c6At) : FloatVector.zero(SPECIES);
-        FloatVector c6y = accumulate ? FloatVector.fromArray(SPECIES, c, c6At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c6y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c6At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c7x = accumulate ? FloatVector.fromArray(SPECIES, c, c7At) : FloatVector.zero(SPECIES);
-        FloatVector c7y = accumulate ? FloatVector.fromArray(SPECIES, c, c7At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c7y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c7At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         int a0 = aAt;
         int a1 = aAt + aRow;
         int a2 = aAt + 2 * aRow;
@@ -264,21 +272,29 @@ final class TileProduct {
         int c6At = cAt + 6 * cRow;
         int c7At = cAt + 7 * cRow;
         FloatVector c0x = accumulate ? FloatVector.fromArray(SPECIES, c, c0At) : FloatVector.zero(SPECIES);
-        FloatVector c0y = accumulate ? FloatVector.fromArray(SPECIES, c, c0At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c0y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c0At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c1x = accumulate ? FloatVector.fromArray(SPECIES, c, c1At) : FloatVector.zero(SPECIES);
-        FloatVector c1y = accumulate ? FloatVector.fromArray(SPECIES, c, c1At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c1y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c1At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c2x = accumulate ? FloatVector.fromArray(SPECIES, c, c2At) : FloatVector.zero(SPECIES);
-        FloatVector c2y = accumulate ? FloatVector.fromArray(SPECIES, c, c2At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c2y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c2At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c3x = accumulate ? FloatVector.fromArray(SPECIES, c, c3At) : FloatVector.zero(SPECIES);
-        FloatVector c3y = accumulate ? FloatVector.fromArray(SPECIES, c, c3At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c3y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c3At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c4x = accumulate ? FloatVector.fromArray(SPECIES, c, c4At) : FloatVector.zero(SPECIES);
-        FloatVector c4y = accumulate ? FloatVector.fromArray(SPECIES, c, c4At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c4y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c4At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c5x = accumulate ? FloatVector.fromArray(SPECIES, c, c5At) : FloatVector.zero(SPECIES);
-        FloatVector c5y = accumulate ? FloatVector.fromArray(SPECIES, c, c5At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c5y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c5At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c6x = accumulate ? FloatVector.fromArray(SPECIES, c, c6At) : FloatVector.zero(SPECIES);
-        FloatVector c6y = accumulate ? FloatVector.fromArray(SPECIES, c, c6At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c6y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c6At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         FloatVector c7x = accumulate ? FloatVector.fromArray(SPECIES, c, c7At) : FloatVector.zero(SPECIES);
-        FloatVector c7y = accumulate ? FloatVector.fromArray(SPECIES, c, c7At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
+        FloatVector c7y =
+                accumulate ? FloatVector.fromArray(SPECIES, c, c7At + Lanes.LENGTH) : FloatVector.zero(SPECIES);
         for (int k = 0; k < depth; k++) {
             FloatVector bx = FloatVector.fromArray(SPECIES, b, bAt + k * bRow);
             FloatVector by = FloatVector.fromArray(SPECIES, b, bAt + k * bRow + Lanes.LENGTH);

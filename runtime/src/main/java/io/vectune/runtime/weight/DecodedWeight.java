@@ -16,13 +16,18 @@ public final class DecodedWeight {
     public static Tensor of(Compute compute, Weight weight, Arena arena) {
         int columns = weight.inFeatures();
         Tensor tensor = Tensor.allocate(arena, DType.F32, weight.outFeatures(), columns);
-        compute.team().run(weight.outFeatures(), ROWS_AT_ONCE, (from, to, worker) -> {
-            float[] row = compute.scratch(worker, 0, columns);
-            for (int index = from; index < to; index++) {
-                weight.decode(index, index + 1, 0, columns, row, 0, columns);
-                MemorySegment.copy(row, 0, tensor.segment(), Tensor.FLOAT, 4L * index * columns, columns);
-            }
-        });
+        compute.team()
+                .run(
+                        weight.outFeatures(),
+                        ROWS_AT_ONCE,
+                        (from, to, worker) -> {
+                            float[] row = compute.scratch(worker, 0, columns);
+                            for (int index = from; index < to; index++) {
+                                weight.decode(index, index + 1, 0, columns, row, 0, columns);
+                                MemorySegment.copy(
+                                        row, 0, tensor.segment(), Tensor.FLOAT, 4L * index * columns, columns);
+                            }
+                        });
         return tensor;
     }
 }

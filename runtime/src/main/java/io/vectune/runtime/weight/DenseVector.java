@@ -92,8 +92,9 @@ final class DenseVector implements DenseKernels {
     private static void decodeBf16(MemorySegment source, long from, int count, float[] target, int offset) {
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
-            ((IntVector) ShortVector.fromMemorySegment(I16, source, from + 2L * i, LITTLE)
-                            .convertShape(VectorOperators.ZERO_EXTEND_S2I, I32, 0))
+            ((IntVector)
+                            ShortVector.fromMemorySegment(I16, source, from + 2L * i, LITTLE)
+                                    .convertShape(VectorOperators.ZERO_EXTEND_S2I, I32, 0))
                     .lanewise(VectorOperators.LSHL, 16)
                     .reinterpretAsFloats()
                     .intoArray(target, offset + i);
@@ -106,10 +107,12 @@ final class DenseVector implements DenseKernels {
     private static void decodeF16(MemorySegment source, long from, int count, float[] target, int offset) {
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
-            IntVector bits = ((IntVector) ShortVector.fromMemorySegment(I16, source, from + 2L * i, LITTLE)
-                            .convertShape(VectorOperators.S2I, I32, 0))
-                    .lanewise(VectorOperators.LSHL, 13)
-                    .and(SIGN_AND_MAGNITUDE);
+            IntVector bits =
+                    ((IntVector)
+                                    ShortVector.fromMemorySegment(I16, source, from + 2L * i, LITTLE)
+                                            .convertShape(VectorOperators.S2I, I32, 0))
+                            .lanewise(VectorOperators.LSHL, 13)
+                            .and(SIGN_AND_MAGNITUDE);
             rebiased(bits).intoArray(target, offset + i);
         }
         for (; i < count; i++) {
@@ -121,8 +124,7 @@ final class DenseVector implements DenseKernels {
     private static FloatVector rebiased(IntVector bits) {
         FloatVector scaled = bits.reinterpretAsFloats().mul(REBIAS);
         IntVector widened = scaled.reinterpretAsInts();
-        IntVector overflow =
-                widened.and(MAGNITUDE).neg().add(ABOVE_FINITE - 1).lanewise(VectorOperators.ASHR, 31);
+        IntVector overflow = widened.and(MAGNITUDE).neg().add(ABOVE_FINITE - 1).lanewise(VectorOperators.ASHR, 31);
         return widened.or(overflow.and(EXPONENT)).reinterpretAsFloats();
     }
 
@@ -228,7 +230,12 @@ final class DenseVector implements DenseKernels {
             FloatVector even = FloatVector.fromArray(F32, x, xOffset + i);
             FloatVector odd = FloatVector.fromArray(F32, x, xOffset + i + LANES);
             IntVector w0 = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
-            a0 = rebiased(w0.lanewise(VectorOperators.LSHL, 16).lanewise(VectorOperators.ASHR, 3).and(SIGN_AND_MAGNITUDE)).fma(even, a0);
+            a0 =
+                    rebiased(
+                                    w0.lanewise(VectorOperators.LSHL, 16)
+                                            .lanewise(VectorOperators.ASHR, 3)
+                                            .and(SIGN_AND_MAGNITUDE))
+                            .fma(even, a0);
             b0 = rebiased(w0.lanewise(VectorOperators.ASHR, 3).and(SIGN_AND_MAGNITUDE)).fma(odd, b0);
         }
         float sum0 = Lanes.sum(a0.add(b0));

@@ -49,7 +49,8 @@ public final class DenseWeight implements Weight {
         int count = columnTo - columnFrom;
         for (int row = rowFrom; row < rowTo; row++) {
             long from = bytes * ((long) row * inFeatures + columnFrom);
-            KERNELS.decode(tensor.dtype(), tensor.segment(), from, count, tile, tileOffset + (row - rowFrom) * tileStride);
+            KERNELS.decode(
+                    tensor.dtype(), tensor.segment(), from, count, tile, tileOffset + (row - rowFrom) * tileStride);
         }
     }
 
@@ -66,8 +67,7 @@ public final class DenseWeight implements Weight {
     @Override
     public void prepare(Matrix x, float[] prepared) {
         for (int token = 0; token < x.rows(); token++) {
-            KERNELS.prepare(
-                    tensor.dtype(), x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
+            KERNELS.prepare(tensor.dtype(), x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
         }
     }
 

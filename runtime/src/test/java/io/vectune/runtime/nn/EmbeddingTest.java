@@ -54,8 +54,8 @@ class EmbeddingTest extends KernelTest {
 
     @Test
     void refusesIdsOutsideTheTable() {
-        assertThatThrownBy(
-                        () -> Embedding.gather(compute, table(), new int[] {1, VOCAB}, Matrix.allocate(arena, 2, HIDDEN)))
+        assertThatThrownBy(() ->
+                        Embedding.gather(compute, table(), new int[] {1, VOCAB}, Matrix.allocate(arena, 2, HIDDEN)))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("ids[1]: expected 0 to 22, found 23");
     }

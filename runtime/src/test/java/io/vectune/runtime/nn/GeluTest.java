@@ -28,8 +28,7 @@ class GeluTest extends KernelTest {
         Gelu.backward(compute, x, gradY, gradX);
         double[] gs = Numbers.doubles(gradY);
         Numbers.assertClose(y, oracle(Numbers.doubles(x)), 1e-6);
-        Numbers.assertClose(
-                gradX, Numbers.gradient(p -> Numbers.inner(gs, oracle(p)), Numbers.doubles(x)), 1e-5);
+        Numbers.assertClose(gradX, Numbers.gradient(p -> Numbers.inner(gs, oracle(p)), Numbers.doubles(x)), 1e-5);
         GeluKernel scalar = new GeluScalar();
         GeluKernel vector = new GeluVector();
         Matrix other = Numbers.poisoned(arena, rows, n);

@@ -71,9 +71,7 @@ class JointAttentionTest extends KernelTest {
                     1e-5);
         }
         Numbers.assertClose(
-                results[3],
-                Numbers.gradient(x -> Numbers.inner(gs, oracle(heads, dim, length, qs, ks, x)), vs),
-                1e-5);
+                results[3], Numbers.gradient(x -> Numbers.inner(gs, oracle(heads, dim, length, qs, ks, x)), vs), 1e-5);
     }
 
     @ParameterizedTest

@@ -51,7 +51,8 @@ class OptimizerTest extends KernelTest {
 
     private static void withinTwoUlps(Matrix found, float[] expected) {
         for (int i = 0; i < expected.length; i++) {
-            assertThat(Math.abs(found.get(0, i) - expected[i])).as("parameter %d", i)
+            assertThat(Math.abs(found.get(0, i) - expected[i]))
+                    .as("parameter %d", i)
                     .isLessThanOrEqualTo(2 * Math.ulp(expected[i]));
         }
     }

@@ -12,19 +12,22 @@ import org.junit.jupiter.params.provider.ValueSource;
 class RotaryTableTest extends KernelTest {
     /// transformers 5.23.0 with torch 2.15.0, rope_type default, rope_theta 10000, head_dim 64.
     private static final float[] DEFAULT_10000 = {
-                1.0f, 0.7498942f, 0.56234133f, 0.4216965f, 0.31622776f, 0.23713736f, 0.17782794f, 0.13335215f,
-                0.1f, 0.074989416f, 0.05623413f, 0.04216965f, 0.03162278f, 0.023713736f, 0.017782794f, 0.013335215f,
-                0.01f, 0.0074989423f, 0.0056234132f, 0.004216965f, 0.0031622779f, 0.0023713738f, 0.0017782794f, 0.0013335214f,
-                0.001f, 0.0007498942f, 0.0005623413f, 0.0004216965f, 0.0003162278f, 0.00023713738f, 0.00017782794f, 0.00013335215f
+        1.0f, 0.7498942f, 0.56234133f, 0.4216965f, 0.31622776f, 0.23713736f, 0.17782794f, 0.13335215f,
+        0.1f, 0.074989416f, 0.05623413f, 0.04216965f, 0.03162278f, 0.023713736f, 0.017782794f, 0.013335215f,
+        0.01f, 0.0074989423f, 0.0056234132f, 0.004216965f, 0.0031622779f, 0.0023713738f, 0.0017782794f, 0.0013335214f,
+        0.001f, 0.0007498942f, 0.0005623413f, 0.0004216965f, 0.0003162278f, 0.00023713738f, 0.00017782794f,
+                0.00013335215f
     };
 
     /// transformers 5.23.0 with torch 2.15.0, rope_type llama3, rope_theta 500000, head_dim 64, factor 32,
     /// low_freq_factor 1, high_freq_factor 4, original_max_position_embeddings 8192 (Llama 3.2).
     private static final float[] LLAMA3_2 = {
-                1.0f, 0.6636013f, 0.44036663f, 0.29222783f, 0.19392276f, 0.12868738f, 0.0853971f, 0.05666962f,
-                0.03760603f, 0.024955409f, 0.01656044f, 0.010989529f, 0.007292665f, 0.0048394212f, 0.003211446f, 0.001290548f,
-                0.0004295567f, 9.708286e-05f, 1.9461639e-05f, 1.29147675e-05f, 8.570256e-06f, 5.6872323e-06f, 3.7740544e-06f, 2.5044671e-06f,
-                1.6619674e-06f, 1.1028836e-06f, 7.3187493e-07f, 4.856731e-07f, 3.222933e-07f, 2.1387423e-07f, 1.419272e-07f, 9.4183065e-08f
+        1.0f, 0.6636013f, 0.44036663f, 0.29222783f, 0.19392276f, 0.12868738f, 0.0853971f, 0.05666962f,
+        0.03760603f, 0.024955409f, 0.01656044f, 0.010989529f, 0.007292665f, 0.0048394212f, 0.003211446f, 0.001290548f,
+        0.0004295567f, 9.708286e-05f, 1.9461639e-05f, 1.29147675e-05f, 8.570256e-06f, 5.6872323e-06f, 3.7740544e-06f,
+                2.5044671e-06f,
+        1.6619674e-06f, 1.1028836e-06f, 7.3187493e-07f, 4.856731e-07f, 3.222933e-07f, 2.1387423e-07f, 1.419272e-07f,
+                9.4183065e-08f
     };
 
     @Test
@@ -43,7 +46,9 @@ class RotaryTableTest extends KernelTest {
     private static void withinOneUlp(float[] found, float[] expected) {
         assertThat(found).hasSameSizeAs(expected);
         for (int i = 0; i < found.length; i++) {
-            assertThat(Math.abs(found[i] - expected[i])).as("frequency %d", i).isLessThanOrEqualTo(Math.ulp(expected[i]));
+            assertThat(Math.abs(found[i] - expected[i]))
+                    .as("frequency %d", i)
+                    .isLessThanOrEqualTo(Math.ulp(expected[i]));
         }
     }
 
@@ -67,7 +72,8 @@ class RotaryTableTest extends KernelTest {
                 for (int i = 0; i < half; i++) {
                     double angle = positions[token] * frequencies[i];
                     expected[at + i] = before[at + i] * Math.cos(angle) - before[at + half + i] * Math.sin(angle);
-                    expected[at + half + i] = before[at + half + i] * Math.cos(angle) + before[at + i] * Math.sin(angle);
+                    expected[at + half + i] =
+                            before[at + half + i] * Math.cos(angle) + before[at + i] * Math.sin(angle);
                 }
             }
         }

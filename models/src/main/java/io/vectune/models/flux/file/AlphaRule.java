@@ -43,7 +43,10 @@ record AlphaRule(@Nullable Double alpha, boolean rsLora, Map<String, Double> pat
             for (Map.Entry<String, JsonNode> entry : object.properties()) {
                 if (!entry.getValue().isNumber()) {
                     throw new FileFormatException(
-                            origin + ": alpha_pattern " + entry.getKey() + ": expected a number, found "
+                            origin
+                                    + ": alpha_pattern "
+                                    + entry.getKey()
+                                    + ": expected a number, found "
                                     + entry.getValue());
                 }
                 patterns.put(entry.getKey(), entry.getValue().doubleValue());

@@ -25,8 +25,8 @@ import org.jspecify.annotations.Nullable;
 /// (Control LoRAs with fused queries, keys and values, biases and norms), kohya's scripts, ComfyUI, xlabs.
 ///
 /// All styles become the same updates by module names of diffusers. A layer that stands for several is split by its
-/// output rows, and the parts share A. Nothing is dropped in silence: a key that has no place is an error, but for those
-/// of text encoders, which [FluxAdapter#ignored] names.
+/// output rows, and the parts share A. Nothing is dropped in silence: a key that has no place is an error, but for
+/// those of text encoders, which [FluxAdapter#ignored] names.
 public final class FluxAdapterFile {
     private static final String DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
     private static final String PEFT_FILE = "adapter_model.safetensors";

@@ -65,7 +65,8 @@ public final class FluxInputsFile {
             requireShape("guidance", batch);
         } else if (source.contains("guidance")) {
             throw new FileFormatException(
-                    source.origin() + ": guidance: expected none, as the model has no guidance embedding, found "
+                    source.origin()
+                            + ": guidance: expected none, as the model has no guidance embedding, found "
                             + source.tensor("guidance"));
         }
         Matrix imageIds = ids("img_ids", image, config.axesDims().size());
