@@ -121,10 +121,10 @@ abstract class Progress implements AutoCloseable {
     }
 
     /// A size for people: `1.9 MB`, `512 KB`.
-    static String bytes(double bytes) {
+    static String bytes(long bytes) {
         String[] units = {"B", "KB", "MB", "GB", "TB"};
         int unit = 0;
-        double value = bytes;
+        double value = (double) bytes;
         while (value >= 1000 && unit < units.length - 1) {
             value /= 1000;
             unit++;

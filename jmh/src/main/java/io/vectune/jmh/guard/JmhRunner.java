@@ -82,6 +82,7 @@ public record JmhRunner(int warmupMillis, int iterationMillis) implements Benchm
         return new Measurement(shares, rates, bytes);
     }
 
+    @SuppressWarnings("rawtypes") // as the library declares them
     private static double secondary(GuardEntry entry, IterationResult iteration, String name) {
         for (var each : iteration.getSecondaryResults().entrySet()) {
             // The gc profiler's labels have a leading dot in some versions.

@@ -12,6 +12,7 @@ import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.ExpandedWeight;
 import java.lang.foreign.Arena;
 import java.util.Map;
+import java.util.Objects;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -140,11 +141,15 @@ class ControlLoraGoldenTest {
     @Test
     void fusedLayersShareTheirInputFactor() {
         Map<String, LowRankUpdate> updates = adapter("control-bfl").updates();
-        LowRankUpdate query = updates.get("single_transformer_blocks.0.attn.to_q");
-        LowRankUpdate mlp = updates.get("single_transformer_blocks.0.proj_mlp");
+        LowRankUpdate query = update(updates, "single_transformer_blocks.0.attn.to_q");
+        LowRankUpdate mlp = update(updates, "single_transformer_blocks.0.proj_mlp");
         assertThat(query.a()).isSameAs(mlp.a());
         assertThat(adapter("control-bfl").parameters()).isLessThan(adapter("control").parameters());
-        assertThat(adapter("kohya").updates().get("transformer_blocks.0.attn.to_q").scale())
+        assertThat(update(adapter("kohya").updates(), "transformer_blocks.0.attn.to_q").scale())
                 .isCloseTo(0.5f / 3, within(1e-7f));
+    }
+
+    private static LowRankUpdate update(Map<String, LowRankUpdate> updates, String layer) {
+        return Objects.requireNonNull(updates.get(layer), layer);
     }
 }
