@@ -27,6 +27,7 @@ public abstract class KernelState {
     protected KernelState() {}
 
     @Setup
+    @SuppressWarnings("MustBeClosedChecker") // closed in shut()
     public void open() {
         arena = Arena.ofShared();
         team = ThreadTeam.of(threads);
