@@ -2,6 +2,7 @@ package io.vectune.cli;
 
 import io.vectune.models.data.DataSet;
 import io.vectune.models.eval.Evaluation;
+import io.vectune.runtime.VectuneException;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.Callable;
@@ -50,6 +51,13 @@ final class EvalCommand implements Callable<Integer> {
                                 done -> progress.at(done, ""));
             }
             double seconds = (System.nanoTime() - start) * 1e-9;
+            if (!Double.isFinite(evaluation.loss())) {
+                throw new VectuneException(
+                        host.model()
+                                + ": the loss is "
+                                + evaluation.loss()
+                                + "; the model or the adapter has values that are not finite");
+            }
             if (json) {
                 Map<String, Object> object = new LinkedHashMap<>();
                 object.put("loss", evaluation.loss());

@@ -135,7 +135,14 @@ final class GenerateCommand implements Callable<Integer> {
                 return 0;
             }
             int[] prompt = prompt(text);
-            int capacity = context == null ? prompt.length + checked.maxTokens() : context;
+            int longest = opened.model().config().maxPositionEmbeddings();
+            int capacity =
+                    context == null
+                            ? (int)
+                                    Math.min(
+                                            Math.max(longest, prompt.length + 1L),
+                                            (long) prompt.length + checked.maxTokens())
+                            : Math.min(context, Math.max(longest, prompt.length + 1));
             if (prompt.length == 0) {
                 throw new UsageException("--prompt: expected at least one token, found an empty text");
             }
@@ -157,7 +164,8 @@ final class GenerateCommand implements Callable<Integer> {
         try {
             return new GenerationOptions(maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed, stopTokens);
         } catch (IllegalArgumentException wrong) {
-            throw new UsageException("--" + String.valueOf(wrong.getMessage()).replaceFirst(" ", "-"));
+            throw new UsageException(
+                    "--" + String.valueOf(wrong.getMessage()).replaceFirst("^(\\w+) (\\w+:)", "$1-$2"));
         }
     }
 

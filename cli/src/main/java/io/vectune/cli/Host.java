@@ -23,6 +23,8 @@ import org.jspecify.annotations.Nullable;
 
 /// What a command works with: a mapped model, its adapters, the thread team, a session's scratch. Closed as one.
 final class Host implements AutoCloseable {
+    private static final int MAX_THREADS = 1024;
+
     private final Arena arena = Arena.ofShared();
     private final List<Weighted> adapters = new ArrayList<>();
     private final ThreadTeam team;
@@ -32,6 +34,9 @@ final class Host implements AutoCloseable {
     private final @Nullable AdapterSet adapterSet;
 
     private Host(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
+        if (threads < 0 || threads > MAX_THREADS) {
+            throw new UsageException("--threads: expected 1 to " + MAX_THREADS + ", found " + threads);
+        }
         this.team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
         this.compute = new Compute(team);
         try {

@@ -48,7 +48,20 @@ public final class Vectune {
 
     /// Runs a command and exits with its code.
     public static void main(String[] arguments) {
-        System.exit(commandLine().execute(arguments));
+        System.exit(run(arguments));
+    }
+
+    private static int run(String... arguments) {
+        try {
+            return commandLine().execute(arguments);
+        } catch (OutOfMemoryError exhausted) {
+            System.err.println(
+                    "vectune: out of memory ("
+                            + exhausted.getMessage()
+                            + "); ask for less (--max-tokens, --context, --rank, --batch-size, --threads), or give the JVM more"
+                            + " (VECTUNE_JAVA_OPTS=-Xmx...)");
+            return FAILURE;
+        }
     }
 
     /// The command line, ready to execute; tests use it as the program does.
