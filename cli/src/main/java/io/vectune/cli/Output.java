@@ -1,5 +1,6 @@
 package io.vectune.cli;
 
+import io.vectune.runtime.file.WriteProbe;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -29,12 +30,13 @@ record Output(PrintWriter out, PrintWriter err) {
         return path.toString().endsWith(".safetensors");
     }
 
-    /// Refuses a result file that already exists.
+    /// Refuses a result file that already exists or cannot be written, before any work.
     ///
     /// @throws UsageException unless `force` is given
     static void checkFile(Path out, boolean force) {
         if (!force && Files.exists(out)) {
             throw new UsageException("--out " + out + ": already exists; choose another or use --force to replace it");
         }
+        WriteProbe.check(out);
     }
 }

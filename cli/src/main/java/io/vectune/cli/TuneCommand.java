@@ -31,6 +31,8 @@ import picocli.CommandLine.Spec;
 /// `vectune tune`: trains an adapter on a data file and writes it as it can be loaded by PEFT.
 @Command(name = "tune", description = "Train an adapter on a frozen model, dense or quantized.")
 final class TuneCommand implements Callable<Integer> {
+    private static final int MOST_ROWS_A_STEP = 1 << 20;
+
     @Spec
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
@@ -227,6 +229,15 @@ final class TuneCommand implements Callable<Integer> {
             throw new UsageException(
                     "--batch-size and --accumulate: expected at least 1, found " + batchSize + " and " + accumulate);
         }
+        if ((long) batchSize * accumulate > MOST_ROWS_A_STEP) {
+            throw new UsageException(
+                    "--batch-size times --accumulate: expected at most "
+                            + MOST_ROWS_A_STEP
+                            + " rows a step, found "
+                            + batchSize
+                            + " x "
+                            + accumulate);
+        }
         try {
             return new BatchPlan(rows.rows(), batchSize, accumulate, !noShuffle, seed);
         } catch (IllegalArgumentException unusable) {
@@ -282,8 +293,13 @@ final class TuneCommand implements Callable<Integer> {
             adapter.requireNone("--init-from");
             return AdapterFiles.read(initFrom, Host.sites(host.model()), host.compute());
         }
-        AdapterConfig config = adapter.config(String.valueOf(start.method), model, totalSteps);
-        return AdapterSet.create(config, Host.sites(host.model()), host.compute(), seed);
+        try {
+            AdapterConfig config = adapter.config(String.valueOf(start.method), model, totalSteps);
+            return AdapterSet.create(config, Host.sites(host.model()), host.compute(), seed);
+        } catch (VectuneException unfit) {
+            // A new adapter comes from the options alone: what does not fit the model is one of them.
+            throw new UsageException(String.valueOf(unfit.getMessage()));
+        }
     }
 
     private void train(

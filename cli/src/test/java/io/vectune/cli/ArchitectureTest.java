@@ -23,7 +23,6 @@ class ArchitectureTest {
     void arrowsPointDown() {
         layeredArchitecture()
                 .consideringOnlyDependenciesInAnyPackage("io.vectune..")
-                .withOptionalLayers(true)
                 .layer("cli")
                 .definedBy("io.vectune.cli..")
                 .layer("models")

@@ -168,6 +168,7 @@ class CommandLineTest {
                         write("bad.jsonl", "{\"text\":\"a b\"}\n{\"text\":")),
                 "bad.jsonl",
                 "line 2");
+        assertThat(err).doesNotContain("Source:");
         assertOneLine(1, tune(start[0], start[1], start[2], start[3], start[4], path("absent.jsonl")), "absent.jsonl");
         assertThat(directory.resolve("a")).doesNotExist();
     }
@@ -178,11 +179,16 @@ class CommandLineTest {
         assertOneLine(
                 2, tune(start[0], start[1], start[2], start[3], "--method", "lora", "--rank", "0"), "--rank", "0");
         assertOneLine(
-                1,
+                2,
                 tune(start[0], start[1], start[2], start[3], "--method", "lora", "--targets", "q_prj"),
                 "q_prj",
                 "q_proj");
-        assertOneLine(1, tune(start[0], start[1], start[2], start[3], "--method", "lra"), "lra", "lora");
+        assertOneLine(2, tune(start[0], start[1], start[2], start[3], "--method", "lra"), "lra", "lora");
+        assertOneLine(
+                2,
+                tune(start[0], start[1], start[2], start[3], "--method", "lora", "--batch-size", "2000000000"),
+                "--batch-size",
+                "2000000000");
         assertOneLine(
                 2, tune(start[0], start[1], start[2], start[3], "--method", "lora", "--quantize", "hqq7"), "hqq7");
         assertOneLine(2, tune(start[0], start[1], start[2], start[3]), "--method");
@@ -203,6 +209,14 @@ class CommandLineTest {
                 1, run("quantize", "--model", MODEL, "--out", path("full"), "--method", "hqq"), "full", "--force");
         assertOneLine(1, tune("--data", rows, "--method", "lora", "--out", path("full")), "full", "--force");
         assertThat(directory.resolve("full/file")).hasContent("kept");
+    }
+
+    @Test
+    void refusesAPlaceThatCannotBeWrittenBeforeAnyWork() {
+        String under = rows + "/deeper/out";
+        assertOneLine(1, tune("--data", rows, "--method", "lora", "--out", under), under, "not a directory");
+        assertThat(err).doesNotContain("step");
+        assertOneLine(1, run("quantize", "--model", MODEL, "--out", under, "--method", "hqq"), under);
     }
 
     @Test

@@ -1,5 +1,6 @@
 package io.vectune.models.generate;
 
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
@@ -29,6 +30,7 @@ public final class TokenSampler {
     /// The next token.
     ///
     /// @param row (1, vocabSize), not modified
+    /// @throws VectuneException if a logit is NaN or infinite: the model's weights are broken
     public int next(Matrix row) {
         int size = row.columns();
         if (logits.length != size) {
@@ -37,6 +39,7 @@ public final class TokenSampler {
             weights = new double[size];
         }
         MemorySegment.copy(row.segment(), Tensor.FLOAT, row.offset(), logits, 0, size);
+        requireFinite();
         float penalty = options.repetitionPenalty();
         if (penalty != 1) {
             for (int token = seen.nextSetBit(0); token >= 0 && token < size; token = seen.nextSetBit(token + 1)) {
@@ -44,6 +47,19 @@ public final class TokenSampler {
             }
         }
         return options.temperature() == 0 ? largest() : draw(keep());
+    }
+
+    private void requireFinite() {
+        float zeros = 0;
+        for (float logit : logits) {
+            // 0 times a finite number is a zero; times NaN or an infinity it is NaN and stays NaN.
+            zeros += 0 * logit;
+        }
+        if (zeros != 0) {
+            throw new VectuneException(
+                    "the logits of the next token are not finite: the model or the adapter holds values that are not"
+                            + " finite or too large; check it with eval");
+        }
     }
 
     private int largest() {

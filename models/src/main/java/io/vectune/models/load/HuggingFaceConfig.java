@@ -113,10 +113,9 @@ final class HuggingFaceConfig {
     }
 
     private static RotaryScaling ropeScaling(JsonFields fields) {
-        JsonFields rope = fields.child("rope_parameters");
-        if (rope == null) {
-            rope = fields.child("rope_scaling");
-        }
+        JsonFields parameters = fields.child("rope_parameters");
+        JsonFields scaled = fields.child("rope_scaling");
+        JsonFields rope = parameters == null ? scaled : parameters;
         if (rope == null) {
             return new RotaryScaling.None();
         }

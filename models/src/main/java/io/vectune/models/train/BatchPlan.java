@@ -2,6 +2,7 @@ package io.vectune.models.train;
 
 import io.vectune.models.decoder.PassLimits;
 import io.vectune.models.decoder.SequenceBatch;
+import io.vectune.runtime.VectuneException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -24,7 +25,7 @@ public final class BatchPlan {
 
     /// @param batchSize rows of one micro-batch
     /// @param accumulation micro-batches of one step
-    /// @throws IllegalArgumentException if there is no row, or no row with a label
+    /// @throws IllegalArgumentException if there is no row with a label, or a step would have none
     public BatchPlan(List<TokenRow> rows, int batchSize, int accumulation, boolean shuffle, long seed) {
         if (batchSize < 1 || accumulation < 1) {
             throw new IllegalArgumentException(
@@ -101,7 +102,17 @@ public final class BatchPlan {
             // A batch can hold a row twice where it wraps around; then the longest rows come again.
             tokens += lengths[lengths.length - 1 - taken % lengths.length];
         }
-        return new PassLimits(Math.toIntExact(tokens), longest);
+        if (tokens > Integer.MAX_VALUE) {
+            throw new VectuneException(
+                    "a batch of "
+                            + batchSize
+                            + " rows has up to "
+                            + tokens
+                            + " tokens, expected at most "
+                            + Integer.MAX_VALUE
+                            + "; use fewer rows a batch and accumulate");
+        }
+        return new PassLimits((int) tokens, longest);
     }
 
     /// Mean tokens of one step.

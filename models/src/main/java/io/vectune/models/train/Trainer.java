@@ -107,7 +107,10 @@ public final class Trainer implements AutoCloseable {
                             + (done + 1)
                             + ": the loss is "
                             + loss
-                            + "; lower the learning rate, or clip the gradients");
+                            + (done == 0
+                                    ? "; the model or the adapter holds values that are not finite or too large: check"
+                                            + " it with eval"
+                                    : "; lower the learning rate, or clip the gradients"));
         }
         double rate = options.learningRate() * options.schedule().factor(done);
         double norm = updates.update(compute, done);

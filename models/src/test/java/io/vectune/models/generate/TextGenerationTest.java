@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.vectune.models.TestModels;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.tensor.Matrix;
@@ -105,6 +106,17 @@ class TextGenerationTest {
         assertThat(sampler.next(logits(1, 1.5, -1))).isZero();
         sampler.see(0);
         assertThat(sampler.next(logits(-1, -1.5, -1.9))).isEqualTo(2);
+    }
+
+    @Test
+    void refusesLogitsThatAreNotFinite() {
+        TokenSampler sampler = new TokenSampler(new GenerationOptions(1, 0, 0, 1, 0, 1, 0, Set.of()));
+        for (float broken : new float[] {Float.NaN, Float.POSITIVE_INFINITY, Float.NEGATIVE_INFINITY}) {
+            Matrix row = logits(1, broken, -2);
+            assertThatThrownBy(() -> sampler.next(row))
+                    .isInstanceOf(VectuneException.class)
+                    .hasMessageContaining("not finite");
+        }
     }
 
     @Test

@@ -40,11 +40,13 @@ public final class OutputDirectory implements AutoCloseable {
         this.temporary = temporary;
     }
 
-    /// Checks that a result may go to `target`, so that a command can refuse before hours of work.
+    /// Checks that a result can go to `target`, so that a command can refuse before hours of work.
     ///
-    /// @throws VectuneException if the target is a file, or holds something and `force` is not given
+    /// @throws VectuneException if the target is a file, holds something and `force` is not given, or its place cannot
+    ///   be written
     public static void check(Path target, boolean force) {
         if (!Files.exists(target)) {
+            WriteProbe.check(target);
             return;
         }
         if (!Files.isDirectory(target)) {
@@ -60,6 +62,7 @@ public final class OutputDirectory implements AutoCloseable {
         } catch (IOException e) {
             throw FileFailure.reading(target, e);
         }
+        WriteProbe.check(target);
     }
 
     /// Starts a result.

@@ -6,6 +6,7 @@ import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.regex.Pattern;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.StreamReadFeature;
 import tools.jackson.core.TokenStreamLocation;
@@ -23,6 +24,8 @@ public final class StrictJson {
                     .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
                     .enable(SerializationFeature.INDENT_OUTPUT)
                     .build();
+
+    private static final Pattern SOURCE_REMARK = Pattern.compile("\\s*\\([^()]*\\[Source:.*?\\]\\)");
 
     private StrictJson() {}
 
@@ -48,7 +51,8 @@ public final class StrictJson {
         try {
             node = MAPPER.readTree(json);
         } catch (JacksonException e) {
-            throw new FileFormatException(origin + ": not valid JSON: " + describe(e), e);
+            boolean oneLine = json.indexOf('\n') < 0;
+            throw new FileFormatException(origin + ": not valid JSON: " + (oneLine ? describeLine(e) : describe(e)), e);
         }
         if (node instanceof ObjectNode object) {
             return object;
@@ -87,11 +91,24 @@ public final class StrictJson {
 
     /// One line that says what is wrong and where.
     public static String describe(JacksonException failure) {
-        String message = failure.getOriginalMessage();
-        String line = message == null ? "unreadable" : message.lines().findFirst().orElse("unreadable");
         TokenStreamLocation location = failure.getLocation();
         return location == null || location.getLineNr() < 0
-                ? line
-                : line + " at line " + location.getLineNr() + ", column " + location.getColumnNr();
+                ? reason(failure)
+                : reason(failure) + " at line " + location.getLineNr() + ", column " + location.getColumnNr();
+    }
+
+    /// The same for a text of one line, whose number the caller knows.
+    private static String describeLine(JacksonException failure) {
+        TokenStreamLocation location = failure.getLocation();
+        return location == null || location.getColumnNr() < 0
+                ? reason(failure)
+                : reason(failure) + " at column " + location.getColumnNr();
+    }
+
+    /// The parser's first line without its remarks on where the source is shown.
+    private static String reason(JacksonException failure) {
+        String message = failure.getOriginalMessage();
+        String line = message == null ? "unreadable" : message.lines().findFirst().orElse("unreadable");
+        return SOURCE_REMARK.matcher(line).replaceAll("");
     }
 }
