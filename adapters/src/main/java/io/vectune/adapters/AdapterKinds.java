@@ -30,6 +30,8 @@ public final class AdapterKinds {
                     Pissa.KIND,
                     Pissa.OLORA,
                     Lora.KIND,
+                    Lora.EVA,
+                    Lora.LOFTQ,
                     Delora.KIND,
                     Hra.KIND,
                     Ia3.KIND,

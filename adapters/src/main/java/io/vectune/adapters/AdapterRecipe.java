@@ -3,6 +3,7 @@ package io.vectune.adapters;
 import java.lang.foreign.Arena;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// The validated configuration of one kind: knows how to make the adapter of a layer. Immutable.
 public interface AdapterRecipe {
@@ -36,6 +37,23 @@ public interface AdapterRecipe {
 
     /// Gives a new adapter its start values.
     void initialize(Adapter adapter, LayerSite site, Initialization initialization);
+
+    /// What data the start values need or can use.
+    default StartData startData() {
+        return StartData.NONE;
+    }
+
+    /// The factor of [Adapter#regularize] in the loss, for each of so many layers; 0 for kinds without such a term.
+    default double penaltyFactor(int layers) {
+        return 0;
+    }
+
+    /// Work beside the optimizer after each step, or null for kinds without any.
+    ///
+    /// @param adapters of all layers, as this recipe made them
+    default @Nullable StepRule stepRule(List<Adapter> adapters) {
+        return null;
+    }
 
     /// Completes an adapter whose stored parameters a file has filled: what files do not hold is recomputed.
     default void complete(Adapter adapter, LayerSite site, Initialization initialization) {}

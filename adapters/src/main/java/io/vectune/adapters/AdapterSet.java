@@ -268,6 +268,35 @@ public final class AdapterSet implements AutoCloseable {
         return entries;
     }
 
+    /// The rule that the kind of this set applies after each optimizer step, or null for kinds without one.
+    ///
+    /// @param modules filled with the layers whose gradients the rule wants, in its order
+    public @Nullable StepRule stepRule(List<String> modules) {
+        if (config == null) {
+            return null;
+        }
+        Map<String, Adapter> own = ofTheKind(config);
+        modules.addAll(own.keySet());
+        return config.recipe().stepRule(List.copyOf(own.values()));
+    }
+
+    // The adapters that the recipe made, without whole layers and biases beside them.
+    private Map<String, Adapter> ofTheKind(AdapterConfig known) {
+        Map<String, Adapter> own = new LinkedHashMap<>();
+        adapters.forEach((module, adapter) -> {
+            Adapter inner = adapter instanceof BiasTuned tuned ? tuned.inner() : adapter;
+            if (inner != null && inner.kind().equals(known.recipe().kind())) {
+                own.put(module, inner);
+            }
+        });
+        return own;
+    }
+
+    /// The factor of each adapter's penalty in the loss; 0 where the kind has none.
+    public double penaltyFactor() {
+        return config == null ? 0 : config.recipe().penaltyFactor(ofTheKind(config).size());
+    }
+
     /// Number of trainable values.
     public long trainableElements() {
         return parameters().stream()

@@ -29,19 +29,24 @@ final class DataOptionsMixin {
 
     /// Reads the rows; says what was cut.
     DataSet load(TextSide text, DecoderModel model, Output output) {
+        return load(data, text, model, output);
+    }
+
+    /// Reads the rows of another file in the same way.
+    DataSet load(Path file, TextSide text, DecoderModel model, Output output) {
         if (maxLength < 2) {
             throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
         }
-        DataSet rows = DataSet.load(data, text, new DataOptions(maxLength, appendEos, model.config().vocabSize()));
+        DataSet rows = DataSet.load(file, text, new DataOptions(maxLength, appendEos, model.config().vocabSize()));
         if (rows.truncatedRows() > 0) {
             output.note(
                     "%s: %d of %d rows were longer than %d tokens and lost their end (--max-length)",
-                    data, rows.truncatedRows(), rows.rows().size(), maxLength);
+                    file, rows.truncatedRows(), rows.rows().size(), maxLength);
         }
         if (rows.unevenBoundaries() > 0) {
             output.note(
                     "%s: in %d of %d rows a token spans prompt and completion; begin completions with a space",
-                    data, rows.unevenBoundaries(), rows.rows().size());
+                    file, rows.unevenBoundaries(), rows.rows().size());
         }
         return rows;
     }

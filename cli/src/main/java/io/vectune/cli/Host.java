@@ -32,6 +32,7 @@ final class Host implements AutoCloseable {
     private final LoadedModel loaded;
     private final DecoderModel model;
     private final @Nullable AdapterSet adapterSet;
+    private final boolean quantizesOnLoad;
 
     private Host(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
         if (threads < 0 || threads > MAX_THREADS) {
@@ -39,6 +40,7 @@ final class Host implements AutoCloseable {
         }
         this.team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
         this.compute = new Compute(team);
+        this.quantizesOnLoad = quantizer != null;
         try {
             this.loaded = ModelLoader.load(path, arena);
             this.model =
@@ -101,6 +103,11 @@ final class Host implements AutoCloseable {
 
     LoadedModel loaded() {
         return loaded;
+    }
+
+    /// Whether linear layers were quantized in memory.
+    boolean quantizesOnLoad() {
+        return quantizesOnLoad;
     }
 
     DecoderModel model() {

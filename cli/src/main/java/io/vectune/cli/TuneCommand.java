@@ -5,6 +5,7 @@ import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.models.data.DataSet;
 import io.vectune.models.train.BatchPlan;
+import io.vectune.models.train.CalibratedStart;
 import io.vectune.models.train.LearningRateSchedule;
 import io.vectune.models.train.OptimizerChoice;
 import io.vectune.models.train.StepLog;
@@ -72,6 +73,10 @@ final class TuneCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private AdapterOptions adapter;
 
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private CalibrationOptions calibration;
+
     @Option(
             names = "--out",
             required = true,
@@ -105,7 +110,7 @@ final class TuneCommand implements Callable<Integer> {
     private double learningRate;
 
     @Option(
-            names = "--lr-ratio",
+            names = {"--lr-ratio", "--loraplus-lr-ratio"},
             paramLabel = "X",
             defaultValue = "1",
             description = "LoRA+: rate of lora_B over that of the rest (default: ${DEFAULT-VALUE}).")
@@ -215,7 +220,7 @@ final class TuneCommand implements Callable<Integer> {
             DataSet rows = data.load(text, host.model(), output);
             BatchPlan batches = batches(rows);
             TrainerOptions options = options(rows);
-            try (AdapterSet set = adapters(host, options.schedule().totalSteps())) {
+            try (AdapterSet set = adapters(host, text, output, options.schedule().totalSteps())) {
                 TuningPlanView.print(
                         output, model, host.model(), set, Trainer.plan(host.model(), set, batches, options));
                 train(output, host, set, batches, options, target);
@@ -287,15 +292,27 @@ final class TuneCommand implements Callable<Integer> {
         };
     }
 
-    private AdapterSet adapters(Host host, int totalSteps) {
+    private AdapterSet adapters(Host host, TextSide text, Output output, int totalSteps) {
         Path initFrom = start.initFrom;
         if (initFrom != null) {
             adapter.requireNone("--init-from");
+            calibration.requireNone("--init-from");
             return AdapterFiles.read(initFrom, Host.sites(host.model()), host.compute());
         }
-        try {
+        CalibratedStart calibrated = calibration.start(host, text, data, output);
+        int rows = calibrated.rows().size() + calibrated.opposites().size();
+        try (@Nullable Progress progress = rows == 0 ? null : Progress.start(output.err(), "calibrate", rows, "rows")) {
             AdapterConfig config = adapter.config(String.valueOf(start.method), model, totalSteps);
-            return AdapterSet.create(config, Host.sites(host.model()), host.compute(), seed);
+            return calibrated.create(
+                    config,
+                    host.model(),
+                    host.compute(),
+                    seed,
+                    done -> {
+                        if (progress != null) {
+                            progress.at(done, "");
+                        }
+                    });
         } catch (VectuneException unfit) {
             // A new adapter comes from the options alone: what does not fit the model is one of them.
             throw new UsageException(String.valueOf(unfit.getMessage()));

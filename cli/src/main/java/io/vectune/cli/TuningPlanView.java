@@ -1,25 +1,16 @@
 package io.vectune.cli;
 
 import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.training.TrainableTable;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.train.TrainingPlan;
 import java.nio.file.Path;
-import java.util.Map;
-import java.util.TreeMap;
 
 /// The plan of a run, printed before work starts.
 final class TuningPlanView {
     private TuningPlanView() {}
 
     static void print(Output output, Path path, DecoderModel model, AdapterSet set, TrainingPlan plan) {
-        Map<String, long[]> byParameter = new TreeMap<>();
-        for (AdapterSet.Entry entry : set.parameters()) {
-            if (entry.parameter().trainable()) {
-                long[] counts = byParameter.computeIfAbsent(entry.parameter().name(), name -> new long[2]);
-                counts[0]++;
-                counts[1] += (long) entry.parameter().values().rows() * entry.parameter().values().columns();
-            }
-        }
         output.note(
                 "model      %s: %,d parameters, %s",
                 path, model.parameters(), model.layers().getFirst().linears().getFirst().weight().description());
@@ -29,8 +20,12 @@ final class TuningPlanView {
                 plan.modules(),
                 plan.trainableParameters(),
                 100.0 * plan.trainableParameters() / model.parameters());
-        byParameter.forEach((name, counts) ->
-                output.note("             %-14s %6d tensors %,14d values", name, counts[0], counts[1]));
+        output.note("             %-14s %-12s %7s %-16s %14s", "layer", "parameter", "tensors", "shape", "values");
+        for (TrainableTable.Line line : TrainableTable.of(set)) {
+            output.note(
+                    "             %-14s %-12s %7d %-16s %,14d",
+                    line.module(), line.parameter(), line.tensors(), line.shape(), line.elements());
+        }
         output.note(
                 "work       %d steps of about %.0f tokens, %,.0f tokens in all",
                 plan.steps(), plan.tokensPerStep(), plan.steps() * plan.tokensPerStep());

@@ -8,6 +8,7 @@ import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.StepRule;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
@@ -204,6 +205,17 @@ public final class AdaLora extends FactoredAdapter {
             fields.put("beta2", schedule.beta2());
             fields.put("fan_in_fan_out", false);
             return fields;
+        }
+
+        // PEFT averages the terms of all matrices, two a layer.
+        @Override
+        public double penaltyFactor(int layers) {
+            return orthogonality / (2.0 * layers);
+        }
+
+        @Override
+        public StepRule stepRule(List<Adapter> adapters) {
+            return new AdaLoraAllocator(schedule, adapters);
         }
 
         @Override

@@ -1,10 +1,15 @@
 package io.vectune.adapters.kind;
 
 import io.vectune.adapters.Adapter;
+import io.vectune.adapters.StepRule;
 import io.vectune.runtime.tensor.Matrix;
+import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Objects;
 
 /// AdaLoRA's rank allocator: keeps the triplets whose parameters matter most, under a budget that falls over training.
 ///
@@ -12,11 +17,11 @@ import java.util.List;
 ///     a triplet's score: that of E_k, plus the mean over A's row k, plus the mean over B's column k
 ///     budget(t): all until warmupSteps, then cubic down to targetRank * layers, reached finalSteps before the end
 ///
-/// Call [#step] after each optimizer step with that step's gradients; triplets below the threshold get E = 0. In the
+/// Call [#afterStep] after each optimizer step with that step's gradients; triplets below the threshold get E = 0. In the
 /// last steps the last choice stays in force.
 ///
 /// Source    peft tuners/adalora/layer.py (RankAllocator)
-public final class AdaLoraAllocator {
+public final class AdaLoraAllocator implements StepRule {
     /// When and how much is pruned.
     ///
     /// @param targetRank average rank a layer at the end
@@ -87,11 +92,9 @@ public final class AdaLoraAllocator {
         return (int) ((initialBudget - target) * left * left * left + target);
     }
 
-    /// After an optimizer step: updates scores and prunes.
-    ///
-    /// @param step the step just made, counted as the caller of PEFT's update_and_allocate counts
-    /// @param gradients of each layer, in the order of its parameters, from before the step
-    public void step(int step, List<List<Matrix>> gradients) {
+    /// Updates scores and prunes, as PEFT's `update_and_allocate(step)`.
+    @Override
+    public void afterStep(int step, List<List<Matrix>> gradients) {
         int end = schedule.totalSteps() - schedule.finalSteps();
         if (step < end) {
             updateScores(gradients);
@@ -171,5 +174,49 @@ public final class AdaLoraAllocator {
                 }
             }
         }
+    }
+
+    @Override
+    public Map<String, Matrix> state() {
+        Map<String, Matrix> state = new LinkedHashMap<>();
+        for (int index = 0; index < layers.size(); index++) {
+            for (int p = 0; p < 3; p++) {
+                state.put("adalora." + index + ".sensitivity." + p, row(sensitivity.get(index)[p]));
+                state.put("adalora." + index + ".uncertainty." + p, row(uncertainty.get(index)[p]));
+            }
+            boolean[] keeps = kept.get(index);
+            float[] values = new float[keeps.length];
+            for (int k = 0; k < keeps.length; k++) {
+                values[k] = keeps[k] ? 1 : 0;
+            }
+            state.put("adalora." + index + ".kept", row(values));
+        }
+        return state;
+    }
+
+    private static Matrix row(float[] values) {
+        Matrix row = Matrix.allocate(Arena.ofAuto(), 1, values.length);
+        for (int i = 0; i < values.length; i++) {
+            row.set(0, i, values[i]);
+        }
+        return row;
+    }
+
+    @Override
+    public void restore(Map<String, Matrix> state) {
+        for (int index = 0; index < layers.size(); index++) {
+            for (int p = 0; p < 3; p++) {
+                sensitivity.get(index)[p] = values(state, "adalora." + index + ".sensitivity." + p);
+                uncertainty.get(index)[p] = values(state, "adalora." + index + ".uncertainty." + p);
+            }
+            float[] keeps = values(state, "adalora." + index + ".kept");
+            for (int k = 0; k < keeps.length; k++) {
+                kept.get(index)[k] = keeps[k] != 0;
+            }
+        }
+    }
+
+    private static float[] values(Map<String, Matrix> state, String name) {
+        return Objects.requireNonNull(state.get(name), name).toArray();
     }
 }

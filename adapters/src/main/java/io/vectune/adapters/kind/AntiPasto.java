@@ -11,6 +11,7 @@ import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
+import io.vectune.adapters.StartData;
 import io.vectune.adapters.Steering;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.kernel.RowKernels;
@@ -390,6 +391,11 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
         }
 
         @Override
+        public StartData startData() {
+            return StartData.INPUTS;
+        }
+
+        @Override
         public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
             int limit = Math.min(site.weight().inFeatures(), site.weight().outFeatures());
             int rankOfSite = shapes.size("antipasto_S", 0, Math.min(rank, limit / blockSize * blockSize));
@@ -417,7 +423,11 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
                     inputs == null
                             ? first(pasto.rank)
                             : SingularDirections.choose(
-                                    svd, inputs, initialization.opposites().get(site.name()), pasto.rank);
+                                    initialization.compute(),
+                                    svd,
+                                    inputs,
+                                    initialization.opposites().get(site.name()),
+                                    pasto.rank);
             pasto.take(svd, candidates, chosen);
             if (noise) {
                 initialization.random(site, "delta").fillNormal(pasto.delta, 4e-4, 4e-4);

@@ -120,4 +120,9 @@ public final class BiasTuned extends LayerAdapter {
             inner.mergeBias(bias, merged);
         }
     }
+
+    @Override
+    public double regularize(Compute compute, float factor, List<Matrix> gradients) {
+        return inner == null ? 0 : inner.regularize(compute, factor, gradients.subList(0, gradients.size() - 1));
+    }
 }

@@ -10,6 +10,7 @@ import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.ProductMap;
+import io.vectune.adapters.StartData;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.kernel.DropoutMask;
 import io.vectune.adapters.kernel.LowRank;
@@ -309,6 +310,11 @@ public final class Dora implements ProductMap {
         @Override
         public Map<String, Object> fields() {
             return config.fields(true);
+        }
+
+        @Override
+        public StartData startData() {
+            return config.start().data();
         }
 
         @Override

@@ -274,13 +274,20 @@ public final class Hra extends LayerAdapter implements InputMap, LowRankForm {
     }
 
     /// The configuration.
-    record Recipe(int rank, boolean gramSchmidt, boolean paired) implements AdapterRecipe {
+    ///
+    /// @param orthogonality factor of the paper's penalty in the loss; PEFT has none
+    record Recipe(int rank, boolean gramSchmidt, boolean paired, double orthogonality) implements AdapterRecipe {
         static Recipe read(ConfigFields fields) {
             int rank = fields.integer("r", 8);
             if (rank < 1) {
                 throw fields.wrong("r", "a rank of at least 1", rank);
             }
-            return new Recipe(rank, fields.flag("apply_GS", false), fields.flag("init_weights", true));
+            double orthogonality = fields.number("orth_reg_weight", 0);
+            if (!(orthogonality >= 0)) {
+                throw fields.wrong("orth_reg_weight", "at least 0", orthogonality);
+            }
+            return new Recipe(
+                    rank, fields.flag("apply_GS", false), fields.flag("init_weights", true), orthogonality);
         }
 
         @Override
@@ -299,7 +306,15 @@ public final class Hra extends LayerAdapter implements InputMap, LowRankForm {
             fields.put("r", rank);
             fields.put("apply_GS", gramSchmidt);
             fields.put("init_weights", paired);
+            if (orthogonality != 0) {
+                fields.put("orth_reg_weight", orthogonality);
+            }
             return fields;
+        }
+
+        @Override
+        public double penaltyFactor(int layers) {
+            return orthogonality;
         }
 
         @Override

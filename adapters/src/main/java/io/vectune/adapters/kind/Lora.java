@@ -11,6 +11,7 @@ import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
+import io.vectune.adapters.StartData;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.kernel.DropoutMask;
 import io.vectune.adapters.kernel.LowRank;
@@ -47,6 +48,16 @@ import org.jspecify.annotations.Nullable;
 public final class Lora implements ProductMap, LowRankForm {
     /// The registry entry.
     public static final AdapterKind KIND = AdapterKind.of("lora", "LORA", Recipe::read);
+
+    /// LoRA that starts at the principal directions of its inputs; files do not tell it from others.
+    public static final AdapterKind EVA = started("eva");
+
+    /// LoRA that starts at what quantization lost; files do not tell it from others.
+    public static final AdapterKind LOFTQ = started("loftq");
+
+    private static AdapterKind started(String start) {
+        return new AdapterKind(start, "LORA", Map.of("init_lora_weights", start), fields -> false, Recipe::read);
+    }
 
     private final LayerSite site;
     private final int rank;
@@ -236,6 +247,11 @@ public final class Lora implements ProductMap, LowRankForm {
         @Override
         public Map<String, Object> fields() {
             return config.fields(false);
+        }
+
+        @Override
+        public StartData startData() {
+            return config.start().data();
         }
 
         @Override

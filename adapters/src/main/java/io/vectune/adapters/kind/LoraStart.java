@@ -1,6 +1,7 @@
 package io.vectune.adapters.kind;
 
 import io.vectune.adapters.ConfigFields;
+import io.vectune.adapters.StartData;
 import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
@@ -65,6 +66,15 @@ record LoraStart(Method method, int iterations) {
     /// Whether PEFT takes the start out of the base weight.
     boolean isResidual() {
         return method == Method.PISSA || method == Method.OLORA;
+    }
+
+    /// What data the start comes from.
+    StartData data() {
+        return switch (method) {
+            case EVA -> StartData.DIRECTIONS;
+            case LOFTQ -> StartData.ORIGINALS;
+            default -> StartData.NONE;
+        };
     }
 
     /// The value in the file.

@@ -1,6 +1,9 @@
 package io.vectune.adapters.kind;
 
 import io.vectune.adapters.linalg.TopSvd;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -18,15 +21,12 @@ final class SingularDirections {
     ///
     /// @param inputs (samples, inFeatures)
     /// @param opposites (samples, inFeatures) of the opposite behavior, or null
-    static int[] choose(TopSvd svd, Matrix inputs, @Nullable Matrix opposites, int count) {
+    static int[] choose(Compute compute, TopSvd svd, Matrix inputs, @Nullable Matrix opposites, int count) {
         int candidates = svd.s().length;
-        double[] score = new double[candidates];
+        double[] score = means(compute, svd, inputs, opposites == null);
+        double[] other = opposites == null ? new double[candidates] : means(compute, svd, opposites, false);
         for (int k = 0; k < candidates; k++) {
-            double size =
-                    opposites == null
-                            ? mean(svd, k, inputs, true)
-                            : Math.abs(mean(svd, k, inputs, false) - mean(svd, k, opposites, false));
-            score[k] = svd.s()[k] * size;
+            score[k] = svd.s()[k] * Math.abs(score[k] - other[k]);
         }
         int[] order =
                 IntStream.range(0, candidates)
@@ -39,16 +39,29 @@ final class SingularDirections {
         return order;
     }
 
-    private static double mean(TopSvd svd, int k, Matrix inputs, boolean absolute) {
+    // For each candidate the mean over the inputs of x . v_k, or of its size.
+    private static double[] means(Compute compute, TopSvd svd, Matrix inputs, boolean sizes) {
+        int candidates = svd.s().length;
         int features = inputs.columns();
-        double sum = 0;
-        for (int t = 0; t < inputs.rows(); t++) {
-            double dot = 0;
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        Matrix directions = workspace.matrix(candidates, features);
+        for (int k = 0; k < candidates; k++) {
             for (int i = 0; i < features; i++) {
-                dot += inputs.get(t, i) * svd.v()[k * features + i];
+                directions.set(k, i, (float) svd.v()[k * features + i]);
             }
-            sum += absolute ? Math.abs(dot) : dot;
         }
-        return sum / inputs.rows();
+        Matrix projected = workspace.matrix(inputs.rows(), candidates);
+        MatMul.nt(compute, 1, inputs, directions, projected, false);
+        float[] values = projected.toArray();
+        double[] means = new double[candidates];
+        for (int t = 0; t < inputs.rows(); t++) {
+            for (int k = 0; k < candidates; k++) {
+                float value = values[t * candidates + k];
+                means[k] += (sizes ? Math.abs(value) : value) / (double) inputs.rows();
+            }
+        }
+        workspace.release(mark);
+        return means;
     }
 }

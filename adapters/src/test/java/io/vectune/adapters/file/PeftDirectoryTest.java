@@ -13,7 +13,7 @@ import io.vectune.adapters.CallOptions;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.kind.FullWeight;
 import io.vectune.adapters.random.SplitMix;
-import io.vectune.adapters.training.ParameterGroups;
+import io.vectune.adapters.training.TrainableTable;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
@@ -261,21 +261,13 @@ class PeftDirectoryTest {
     }
 
     @Test
-    void groupsAndTablesFollowTheRoles() {
+    void theTableOfTrainableParametersHasALineForEachLayerAndParameter() {
         try (AdapterSet set = AdapterSet.create(AdapterConfig.of("dora", Map.of("r", 2)), sites, compute, 1)) {
-            assertThat(ParameterGroups.table(set))
+            assertThat(TrainableTable.of(set))
                     .contains(
-                            new ParameterGroups.Line("q_proj.loraA", 1, 16),
-                            new ParameterGroups.Line("v_proj.magnitude", 1, 12));
+                            new TrainableTable.Line("q_proj", "loraA", "2 x 8", 1, 16, true),
+                            new TrainableTable.Line("v_proj", "magnitude", "1 x 12", 1, 12, false));
             assertThat(set.trainableElements()).isEqualTo(2 * (16 + 24 + 12));
-            ParameterGroups groups = new ParameterGroups(16, true);
-            for (AdapterSet.Entry entry : set.parameters()) {
-                AdapterParameter.Role role = entry.parameter().role();
-                boolean isB = entry.parameter().name().equals("loraB");
-                assertThat(groups.learningRateFactor(role)).isEqualTo(isB ? 16 : 1);
-                boolean decays = !entry.parameter().name().equals("magnitude");
-                assertThat(groups.weightDecayFactor(role)).isEqualTo(decays ? 1 : 0);
-            }
         }
     }
 }

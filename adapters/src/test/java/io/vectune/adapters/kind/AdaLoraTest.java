@@ -58,7 +58,7 @@ class AdaLoraTest {
                     // Triplet 1 of the first layer matters far more than all others.
                     gradients.getFirst().get(2).set(0, 1, step % 2 == 0 ? 50 : 30);
                 }
-                allocator.step(step, gradients);
+                allocator.afterStep(step, gradients);
                 int left = 0;
                 for (Adapter layer : layers) {
                     for (float e : ((AdaLora) layer).loraE().toArray()) {

@@ -70,7 +70,13 @@ class EveryKindTest {
     @Test
     void allRegisteredKindsAreTested() {
         assertThat(cases().map(Case::kind).distinct())
-                .containsExactlyInAnyOrderElementsOf(AdapterKinds.ALL.stream().map(AdapterKind::name).toList());
+                .containsExactlyInAnyOrderElementsOf(
+                        AdapterKinds.ALL.stream().filter(kind -> !isStart(kind)).map(AdapterKind::name).toList());
+    }
+
+    // Names for starts of LoRA that need data: the function is LoRA's.
+    static boolean isStart(AdapterKind kind) {
+        return kind.name().equals("eva") || kind.name().equals("loftq");
     }
 
     @ParameterizedTest

@@ -124,6 +124,12 @@ public final class DecoderPass implements AutoCloseable {
         return loss;
     }
 
+    /// Runs the layers over a batch and no more, for adapters that watch their inputs. The output head is not run.
+    public void observe(SequenceBatch batch) {
+        check(batch);
+        forward(batch, CallSeed.inference(batch.options()));
+    }
+
     /// What a batch without gradients gives.
     ///
     /// @param lossSum over the labelled tokens

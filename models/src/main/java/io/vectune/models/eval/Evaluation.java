@@ -3,12 +3,11 @@ package io.vectune.models.eval;
 import io.vectune.adapters.Adapter;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderPass;
-import io.vectune.models.decoder.PassLimits;
 import io.vectune.models.decoder.SequenceBatch;
+import io.vectune.models.train.RowBatches;
 import io.vectune.models.train.TokenRow;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.function.IntConsumer;
@@ -21,9 +20,6 @@ import java.util.function.IntConsumer;
 /// @param exactRows rows of which every labelled token is the most probable one: those that greedy generation gives
 ///   exactly
 public record Evaluation(double loss, long tokens, int rows, int exactRows) {
-    /// Rows go through the model together up to so many tokens.
-    private static final int BATCH_TOKENS = 1024;
-
     /// e to the loss.
     public double perplexity() {
         return Math.exp(loss);
@@ -45,18 +41,15 @@ public record Evaluation(double loss, long tokens, int rows, int exactRows) {
             Compute compute,
             List<TokenRow> rows,
             IntConsumer progress) {
-        List<List<TokenRow>> groups = groups(rows);
+        RowBatches batches = RowBatches.of(rows);
         double sum = 0;
         long tokens = 0;
         int labelledRows = 0;
         int exact = 0;
         int done = 0;
-        try (DecoderPass pass = DecoderPass.forEvaluation(model, adapters, compute, limits(groups))) {
-            for (List<TokenRow> group : groups) {
-                SequenceBatch batch =
-                        SequenceBatch.of(
-                                group.stream().map(TokenRow::ids).toList(),
-                                group.stream().map(TokenRow::labels).toList());
+        try (DecoderPass pass = DecoderPass.forEvaluation(model, adapters, compute, batches.limits())) {
+            for (List<TokenRow> group : batches.groups()) {
+                SequenceBatch batch = RowBatches.batch(group);
                 DecoderPass.Score score = pass.score(batch);
                 sum += score.lossSum();
                 tokens += batch.labelledTokens();
@@ -71,34 +64,5 @@ public record Evaluation(double loss, long tokens, int rows, int exactRows) {
                     "evaluation: expected at least one labelled token, found none in " + rows.size() + " rows");
         }
         return new Evaluation(sum / tokens, tokens, labelledRows, exact);
-    }
-
-    private static List<List<TokenRow>> groups(List<TokenRow> rows) {
-        List<List<TokenRow>> groups = new ArrayList<>();
-        List<TokenRow> group = new ArrayList<>();
-        int tokens = 0;
-        for (TokenRow row : rows) {
-            if (!group.isEmpty() && tokens + row.ids().length > BATCH_TOKENS) {
-                groups.add(group);
-                group = new ArrayList<>();
-                tokens = 0;
-            }
-            group.add(row);
-            tokens += row.ids().length;
-        }
-        if (!group.isEmpty()) {
-            groups.add(group);
-        }
-        return groups;
-    }
-
-    private static PassLimits limits(List<List<TokenRow>> groups) {
-        int tokens = 1;
-        int longest = 1;
-        for (List<TokenRow> group : groups) {
-            tokens = Math.max(tokens, group.stream().mapToInt(row -> row.ids().length).sum());
-            longest = Math.max(longest, group.stream().mapToInt(row -> row.ids().length).max().orElse(1));
-        }
-        return new PassLimits(tokens, longest);
     }
 }

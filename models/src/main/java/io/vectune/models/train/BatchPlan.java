@@ -6,6 +6,7 @@ import io.vectune.runtime.VectuneException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import java.util.SplittableRandom;
 
 /// Which rows each step sees: a pure function of the step, so that a resumed run goes on where it stopped.
@@ -91,6 +92,22 @@ public final class BatchPlan {
     /// Rows of one step.
     public int rowsPerStep() {
         return Math.multiplyExact(batchSize, accumulation);
+    }
+
+    /// What decides which tokens each step sees, as text: the content of the rows and how they are drawn.
+    String fingerprint() {
+        int hash = 1;
+        for (TokenRow row : rows) {
+            hash = 31 * (31 * hash + Arrays.hashCode(row.ids())) + Arrays.hashCode(row.labels());
+        }
+        return String.format(
+                Locale.ROOT,
+                "%08x of %d rows by %d x %d %s",
+                hash,
+                rows.size(),
+                accumulation,
+                batchSize,
+                shuffle ? "shuffled with seed " + seed : "in order");
     }
 
     /// The largest micro-batch that can come.

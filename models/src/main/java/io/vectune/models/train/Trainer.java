@@ -3,6 +3,7 @@ package io.vectune.models.train;
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.StepRule;
 import io.vectune.models.decoder.AdapterGradients;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderPass;
@@ -11,9 +12,11 @@ import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// Trains the adapters of a frozen model.
 ///
@@ -28,6 +31,9 @@ public final class Trainer implements AutoCloseable {
     private final AdapterGradients gradients;
     private final ParameterUpdates updates;
     private final DecoderPass pass;
+    // Work of the kind beside the optimizer, and the layers whose gradients it wants.
+    private final @Nullable StepRule rule;
+    private final List<String> ruled = new ArrayList<>();
     private int done;
 
     /// @param adapters trained in place
@@ -40,6 +46,7 @@ public final class Trainer implements AutoCloseable {
         this.options = options;
         this.gradients = new AdapterGradients(adapters.adapters());
         this.updates = new ParameterUpdates(adapters, gradients, options);
+        this.rule = adapters.stepRule(ruled);
         this.pass =
                 DecoderPass.forTraining(
                         model, adapters.adapters(), compute, batches.limits(), options.gradientCheckpointing());
@@ -98,8 +105,11 @@ public final class Trainer implements AutoCloseable {
             sum += pass.lossAndGradients(step.get(micro), 1.0 / labelled, seed, gradients);
         }
         double loss = sum / labelled;
-        for (Map.Entry<String, Adapter> entry : adapters.adapters().entrySet()) {
-            loss += entry.getValue().regularize(compute, 1, gradients.of(entry.getKey()));
+        double penalty = adapters.penaltyFactor();
+        if (penalty != 0) {
+            for (Map.Entry<String, Adapter> entry : adapters.adapters().entrySet()) {
+                loss += penalty * entry.getValue().regularize(compute, (float) penalty, gradients.of(entry.getKey()));
+            }
         }
         if (!Double.isFinite(loss)) {
             throw new VectuneException(
@@ -114,6 +124,9 @@ public final class Trainer implements AutoCloseable {
         }
         double rate = options.learningRate() * options.schedule().factor(done);
         double norm = updates.update(compute, done);
+        if (rule != null) {
+            rule.afterStep(done, ruled.stream().map(gradients::of).toList());
+        }
         adapters.refresh(compute);
         done++;
         return new StepRecord(done, loss, rate, norm, tokens, (System.nanoTime() - start) * 1e-9);
@@ -141,14 +154,24 @@ public final class Trainer implements AutoCloseable {
 
     /// Writes everything that [#resume] needs, atomically.
     public void save(Path file) {
-        TrainingState.write(file, state(), done, fingerprint());
+        Map<String, Matrix> state = state();
+        if (rule != null) {
+            state.putAll(rule.state());
+        }
+        TrainingState.write(file, state, done, fingerprint());
     }
 
     /// Goes back to a saved state; later steps have the same bits as without the interruption.
     ///
     /// @throws VectuneException if the file is of another run: other adapters, optimizer or options
     public void resume(Path file) {
-        done = TrainingState.read(file, state(), fingerprint());
+        Map<String, Matrix> state = state();
+        Map<String, Matrix> ofRule = rule == null ? Map.of() : rule.state();
+        state.putAll(ofRule);
+        done = TrainingState.read(file, state, fingerprint());
+        if (rule != null) {
+            rule.restore(ofRule);
+        }
         adapters.refresh(compute);
     }
 
@@ -172,8 +195,12 @@ public final class Trainer implements AutoCloseable {
                 + options.schedule()
                 + ", clip "
                 + options.clip()
-                + ", rows a step "
-                + batches.rowsPerStep()
+                + ", LoRA+ ratio "
+                + options.outputFactorRatio()
+                + ", weight decay "
+                + (options.decayScales() ? "of all" : "of factors")
+                + ", data "
+                + batches.fingerprint()
                 + ", seed "
                 + options.seed();
     }

@@ -2,6 +2,7 @@ package io.vectune.models.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 
 import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterParameter;
@@ -22,8 +23,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
@@ -112,6 +115,128 @@ class TrainerTest {
                         .hasMessageContaining("other settings")
                         .hasMessageContaining("seed 2");
             }
+        }
+    }
+
+    @Test
+    void resumesAdaLoraWithItsScores(@TempDir Path directory) {
+        DecoderModel model = TestModels.load("llama", arena);
+        Path file = directory.resolve("state.safetensors");
+        List<TokenRow> rows = rows(model, 5);
+        AdapterConfig config =
+                AdapterConfig.of(
+                        "adalora",
+                        Map.of("init_r", 4, "target_r", 1, "total_step", STEPS, "target_modules", ALL_LINEARS));
+        try (ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team);
+                AdapterSet through = AdapterSet.create(config, model.sites(), compute, 1);
+                AdapterSet resumed = AdapterSet.create(config, model.sites(), compute, 1)) {
+            try (Trainer trainer = trainer(model, through, compute, rows, false, 2)) {
+                trainer.step();
+                trainer.step();
+                trainer.save(file);
+                trainer.run(step -> {});
+            }
+            try (Trainer trainer = trainer(model, resumed, compute, rows, false, 2)) {
+                trainer.resume(file);
+                trainer.run(step -> {});
+            }
+            assertThat(values(resumed)).isEqualTo(values(through));
+            long kept = 0;
+            for (AdapterSet.Entry entry : through.parameters()) {
+                if (entry.parameter().name().equals("loraE")) {
+                    for (float value : entry.parameter().values().toArray()) {
+                        kept += value == 0 ? 0 : 1;
+                    }
+                }
+            }
+            // After the last of four steps the budget is (4 - 1) (1/4)^3 + 1 a layer.
+            int layers = through.adapters().size();
+            assertThat(kept).isBetween(1L, (long) (layers * (1 + 3.0 / 64)));
+        }
+    }
+
+    @Test
+    void learnsAndDecaysByKindOfParameter() {
+        DecoderModel model = TestModels.load("llama", arena);
+        List<TokenRow> rows = rows(model, 4);
+        BatchPlan batches = new BatchPlan(rows, 4, 1, false, 0);
+        LearningRateSchedule constant = new LearningRateSchedule(LearningRateSchedule.Shape.CONSTANT, 0, 1);
+        OptimizerChoice plain = new OptimizerChoice.Sgd(0, 0);
+        OptimizerChoice decaying = new OptimizerChoice.Sgd(0, 0.5);
+        Map<String, float[]> start = step(model, batches, new TrainerOptions(0, plain, constant, 0, false, 1, true, 0));
+        Map<String, float[]> one = step(model, batches, new TrainerOptions(0.1, plain, constant, 0, false, 1, true, 0));
+        Map<String, float[]> plus =
+                step(model, batches, new TrainerOptions(0.1, plain, constant, 0, false, 16, true, 0));
+        Map<String, float[]> decayed =
+                step(model, batches, new TrainerOptions(0.1, decaying, constant, 0, false, 1, false, 0));
+        start.forEach((name, values) -> {
+            boolean isB = name.endsWith("loraB");
+            boolean isScale = name.endsWith("magnitude");
+            for (int i = 0; i < values.length; i++) {
+                float moved = Objects.requireNonNull(one.get(name))[i] - values[i];
+                assertThat(Objects.requireNonNull(plus.get(name))[i])
+                        .isCloseTo(values[i] + (isB ? 16 : 1) * moved, within(1e-5f));
+                float shrunk = isScale ? 0 : 0.1f * 0.5f * values[i];
+                assertThat(Objects.requireNonNull(decayed.get(name))[i])
+                        .isCloseTo(values[i] + moved - shrunk, within(1e-6f));
+            }
+        });
+    }
+
+    private static Map<String, float[]> step(DecoderModel model, BatchPlan batches, TrainerOptions options) {
+        try (ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team);
+                AdapterSet set = adapters(model, "dora", 0, compute);
+                Trainer trainer = new Trainer(model, set, compute, batches, options)) {
+            trainer.step();
+            Map<String, float[]> values = new LinkedHashMap<>();
+            set.parameters().forEach(entry -> values.put(entry.name(), entry.parameter().values().toArray()));
+            return values;
+        }
+    }
+
+    @Test
+    void resumesNothingWithOtherDataOrGroups(@TempDir Path directory) {
+        DecoderModel model = TestModels.load("llama", arena);
+        Path file = directory.resolve("state.safetensors");
+        TrainerOptions same = options(STEPS);
+        TrainerOptions ratio =
+                new TrainerOptions(
+                        same.learningRate(), same.optimizer(), same.schedule(), same.clip(), false, 4, true, same.seed());
+        TrainerOptions decay =
+                new TrainerOptions(
+                        same.learningRate(), same.optimizer(), same.schedule(), same.clip(), false, 1, false, same.seed());
+        List<TokenRow> rows = rows(model, 5);
+        List<TokenRow> others = new ArrayList<>(rows);
+        others.set(2, TokenRow.ofText(5, 6, 7));
+        try (ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team);
+                AdapterSet set = adapters(model, "lora", 0, compute)) {
+            try (Trainer trainer = new Trainer(model, set, compute, new BatchPlan(rows, 2, 1, false, 0), same)) {
+                trainer.step();
+                trainer.save(file);
+            }
+            assertRefused(file, "LoRA+ ratio 4.0", model, set, compute, new BatchPlan(rows, 2, 1, false, 0), ratio);
+            assertRefused(file, "of factors", model, set, compute, new BatchPlan(rows, 2, 1, false, 0), decay);
+            assertRefused(file, "data ", model, set, compute, new BatchPlan(others, 2, 1, false, 0), same);
+            assertRefused(file, "shuffled", model, set, compute, new BatchPlan(rows, 2, 1, true, 0), same);
+        }
+    }
+
+    private static void assertRefused(
+            Path file,
+            String part,
+            DecoderModel model,
+            AdapterSet set,
+            Compute compute,
+            BatchPlan batches,
+            TrainerOptions options) {
+        try (Trainer trainer = new Trainer(model, set, compute, batches, options)) {
+            assertThatThrownBy(() -> trainer.resume(file))
+                    .isInstanceOf(VectuneException.class)
+                    .hasMessageContaining("other settings")
+                    .hasMessageContaining(part);
         }
     }
 
