@@ -4,6 +4,7 @@ import io.vectune.adapters.AdapterConfig;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
@@ -20,10 +21,10 @@ final class AdapterOptions {
     @Option(
             names = "--alpha",
             paramLabel = "A",
-            description = "lora_alpha: the scaling is A / R (default: that of the kind).")
+            description = "Alpha: the scaling is A / R (default: that of the kind).")
     private @Nullable Double alpha;
 
-    @Option(names = "--dropout", paramLabel = "P", description = "lora_dropout (default: 0).")
+    @Option(names = "--dropout", paramLabel = "P", description = "Dropout of the adapter (default: 0).")
     private @Nullable Double dropout;
 
     @Option(
@@ -48,13 +49,19 @@ final class AdapterOptions {
             if (rank < 1) {
                 throw new UsageException("--rank: expected at least 1, found " + rank);
             }
-            options.put("r", rank);
+            if (kind.equalsIgnoreCase("adalora")) {
+                // The rank that is left at the end; the start has half as much again, as PEFT's defaults have.
+                options.put("target_r", rank);
+                options.put("init_r", (3 * rank + 1) / 2);
+            } else {
+                options.put("r", rank);
+            }
         }
         if (alpha != null) {
-            options.put("lora_alpha", alpha);
+            options.put(alphaField(kind), alpha);
         }
         if (dropout != null) {
-            options.put("lora_dropout", dropout);
+            options.put(dropoutField(kind), dropout);
         }
         List<String> names = targets;
         if (names != null) {
@@ -67,6 +74,23 @@ final class AdapterOptions {
         }
         options.put("base_model_name_or_path", model.toString());
         return AdapterConfig.of(kind, options);
+    }
+
+    private static String alphaField(String kind) {
+        return switch (kind.toLowerCase(Locale.ROOT)) {
+            case "loha", "lokr", "gralora" -> "alpha";
+            default -> "lora_alpha";
+        };
+    }
+
+    private static String dropoutField(String kind) {
+        return switch (kind.toLowerCase(Locale.ROOT)) {
+            case "vera" -> "vera_dropout";
+            case "miss" -> "miss_dropout";
+            case "gralora" -> "gralora_dropout";
+            case "delora" -> "module_dropout";
+            default -> "lora_dropout";
+        };
     }
 
     /// A JSON value where the text is one, else the text itself.

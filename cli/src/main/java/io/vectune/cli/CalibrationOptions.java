@@ -71,7 +71,8 @@ final class CalibrationOptions {
     /// Refuses data.
     void requireNone(String because) {
         if (calibration != null || opposite != null) {
-            throw new UsageException("--calibration is for new adapters; with " + because + " the start is there already");
+            throw new UsageException(
+                    "--calibration is for new adapters; with " + because + " the start is there already");
         }
     }
 }

@@ -138,6 +138,38 @@ class CommandLineTest {
     }
 
     @Test
+    void startsFromCalibrationData() {
+        String[] start = {"--data", rows, "--calibration", rows, "--steps", "1", "--batch-size", "2", "--rank", "2"};
+        List<String> eva = new ArrayList<>(List.of(start));
+        eva.addAll(List.of("--method", "eva", "--out", path("eva")));
+        assertThat(tune(eva.toArray(String[]::new))).as(err).isZero();
+        assertThat(directory.resolve("eva/adapter_config.json")).content().contains("\"init_lora_weights\" : \"eva\"");
+        assertThat(err).contains("q_proj").contains("loraA");
+        List<String> pissa = new ArrayList<>(List.of(start));
+        pissa.addAll(List.of("--method", "pissa", "--out", path("pissa")));
+        assertOneLine(1, tune(pissa.toArray(String[]::new)), "pissa starts without data");
+        assertOneLine(
+                1,
+                tune("--data", rows, "--method", "eva", "--out", path("none"), "--steps", "1"),
+                "expected calibration data");
+        assertOneLine(
+                2,
+                tune(
+                        "--data",
+                        rows,
+                        "--init-from",
+                        path("eva"),
+                        "--calibration",
+                        rows,
+                        "--out",
+                        path("none"),
+                        "--steps",
+                        "1"),
+                "--calibration",
+                "--init-from");
+    }
+
+    @Test
     void refusesToStartOverACheckpoint() throws IOException {
         String[] common = {
             "--data", rows, "--method", "lora", "--rank", "4", "--batch-size", "2", "--no-shuffle", "--steps", "4"

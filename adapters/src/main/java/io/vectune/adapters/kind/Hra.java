@@ -286,8 +286,7 @@ public final class Hra extends LayerAdapter implements InputMap, LowRankForm {
             if (!(orthogonality >= 0)) {
                 throw fields.wrong("orth_reg_weight", "at least 0", orthogonality);
             }
-            return new Recipe(
-                    rank, fields.flag("apply_GS", false), fields.flag("init_weights", true), orthogonality);
+            return new Recipe(rank, fields.flag("apply_GS", false), fields.flag("init_weights", true), orthogonality);
         }
 
         @Override

@@ -77,10 +77,10 @@ record LoraStart(Method method, int iterations) {
         };
     }
 
-    /// The value in the file.
+    /// The value in the file. LoftQ's start is only a start: a file that named it would make PEFT quantize its base.
     Object field() {
         return switch (method) {
-            case KAIMING -> true;
+            case KAIMING, LOFTQ -> true;
             case RANDOM -> false;
             case PISSA -> iterations == 0 ? "pissa" : "pissa_niter_" + iterations;
             default -> method.name().toLowerCase(Locale.ROOT);

@@ -28,11 +28,7 @@ import java.util.function.IntConsumer;
 /// @param eva how EVA shares out ranks
 /// @param samples input rows that are kept of each layer, for AntiPaSTO
 public record CalibratedStart(
-        List<TokenRow> rows,
-        List<TokenRow> opposites,
-        Map<String, Weight> originals,
-        Eva.Options eva,
-        int samples) {
+        List<TokenRow> rows, List<TokenRow> opposites, Map<String, Weight> originals, Eva.Options eva, int samples) {
     /// Input rows that are kept of each layer where nothing else is asked for.
     public static final int SAMPLES = 512;
 
@@ -66,9 +62,8 @@ public record CalibratedStart(
         Initialization plain = new Initialization(compute, seed).withOriginals(originals);
         return switch (data) {
             case DIRECTIONS -> directions(config, model, compute, seed, progress);
-            case INPUTS -> rows.isEmpty()
-                    ? AdapterSet.create(config, sites, plain)
-                    : inputs(config, model, plain, progress);
+            case INPUTS ->
+                    rows.isEmpty() ? AdapterSet.create(config, sites, plain) : inputs(config, model, plain, progress);
             case NONE, ORIGINALS -> AdapterSet.create(config, sites, plain);
         };
     }

@@ -106,7 +106,8 @@ class CalibratedStartTest {
             halves.add(new TokenRow(row.ids(), labels));
         }
         AdapterConfig config = config("eva", Map.of("r", 2, "target_modules", List.of("down_proj")));
-        CalibratedStart few = new CalibratedStart(halves.subList(0, 1), List.of(), Map.of(), new Eva.Options(8, true), 8);
+        CalibratedStart few =
+                new CalibratedStart(halves.subList(0, 1), List.of(), Map.of(), new Eva.Options(8, true), 8);
         assertThatThrownBy(() -> few.create(config, model, compute, 3, done -> {}))
                 .isInstanceOf(VectuneException.class)
                 .hasMessageContaining("down_proj")
@@ -116,8 +117,8 @@ class CalibratedStartTest {
 
     @Test
     void evaWithoutDataAndDataWithoutUseAreRefused() {
-        assertThatThrownBy(() ->
-                        CalibratedStart.NONE.create(config("eva", Map.of("r", 2)), model, compute, 1, done -> {}))
+        assertThatThrownBy(
+                        () -> CalibratedStart.NONE.create(config("eva", Map.of("r", 2)), model, compute, 1, done -> {}))
                 .isInstanceOf(VectuneException.class)
                 .hasMessageContaining("expected calibration data");
         assertThatThrownBy(() ->

@@ -203,10 +203,24 @@ class TrainerTest {
         TrainerOptions same = options(STEPS);
         TrainerOptions ratio =
                 new TrainerOptions(
-                        same.learningRate(), same.optimizer(), same.schedule(), same.clip(), false, 4, true, same.seed());
+                        same.learningRate(),
+                        same.optimizer(),
+                        same.schedule(),
+                        same.clip(),
+                        false,
+                        4,
+                        true,
+                        same.seed());
         TrainerOptions decay =
                 new TrainerOptions(
-                        same.learningRate(), same.optimizer(), same.schedule(), same.clip(), false, 1, false, same.seed());
+                        same.learningRate(),
+                        same.optimizer(),
+                        same.schedule(),
+                        same.clip(),
+                        false,
+                        1,
+                        false,
+                        same.seed());
         List<TokenRow> rows = rows(model, 5);
         List<TokenRow> others = new ArrayList<>(rows);
         others.set(2, TokenRow.ofText(5, 6, 7));
