@@ -147,9 +147,9 @@ class CommandLineTest {
         assertThat(err).contains("q_proj").contains("loraA");
         List<String> pissa = new ArrayList<>(List.of(start));
         pissa.addAll(List.of("--method", "pissa", "--out", path("pissa")));
-        assertOneLine(1, tune(pissa.toArray(String[]::new)), "pissa starts without data");
+        assertOneLine(2, tune(pissa.toArray(String[]::new)), "pissa starts without data");
         assertOneLine(
-                1,
+                2,
                 tune("--data", rows, "--method", "eva", "--out", path("none"), "--steps", "1"),
                 "expected calibration data");
         assertOneLine(
