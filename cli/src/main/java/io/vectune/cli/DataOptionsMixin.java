@@ -34,6 +34,12 @@ final class DataOptionsMixin {
 
     /// Reads the rows of another file in the same way.
     DataSet load(Path file, TextSide text, DecoderModel model, Output output) {
+        return load(file, maxLength, appendEos, text, model, output);
+    }
+
+    /// Reads the rows of a file; says what was cut.
+    static DataSet load(
+            Path file, int maxLength, boolean appendEos, TextSide text, DecoderModel model, Output output) {
         if (maxLength < 2) {
             throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
         }

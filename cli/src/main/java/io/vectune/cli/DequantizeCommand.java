@@ -1,6 +1,7 @@
 package io.vectune.cli;
 
 import io.vectune.models.checkpoint.DequantizeCheckpoint;
+import io.vectune.models.load.ModelTensors;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
@@ -65,7 +66,7 @@ final class DequantizeCommand implements Callable<Integer> {
     }
 
     private int run(Compute compute, @Nullable DType type, Consumer<String> each) {
-        if (Output.isSafetensors(model)) {
+        if (Output.isSafetensors(model) || ModelTensors.isPickled(model) && Output.isSafetensors(out)) {
             Output.checkFile(out, force);
             return DequantizeCheckpoint.file(model, out, type, compute, each);
         }

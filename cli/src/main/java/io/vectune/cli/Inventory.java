@@ -4,6 +4,7 @@ import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.file.LoraFile;
 import io.vectune.adapters.file.LoraLiteFile;
 import io.vectune.adapters.file.PeftDirectory;
+import io.vectune.models.load.ModelTensors;
 import io.vectune.quant.WeightFormats;
 import io.vectune.quant.gguf.GgufFile;
 import io.vectune.runtime.VectuneException;
@@ -73,6 +74,12 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
             if (name.endsWith(".gguf")) {
                 return gguf(path, arena);
             }
+            if (ModelTensors.isPickled(path)) {
+                TensorSource source = ModelTensors.open(path, arena);
+                Map<String, Object> facts = new LinkedHashMap<>();
+                addFormats(facts, source);
+                return new Inventory("weights pickled by hqq", facts, entries(source));
+            }
             if (name.endsWith(".safetensors")) {
                 return file(path, arena);
             }
@@ -112,9 +119,10 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
                 facts.put(field, StrictJson.mapper().convertValue(value, Object.class));
             }
         }
-        TensorSource source = SafetensorsCheckpoint.open(path, arena);
+        TensorSource source = ModelTensors.open(path, arena);
         addFormats(facts, source);
-        return new Inventory("model", facts, entries(source));
+        return new Inventory(
+                ModelTensors.isPickled(path) ? "model (pickled by hqq)" : "model", facts, entries(source));
     }
 
     private static Inventory gguf(Path path, Arena arena) {

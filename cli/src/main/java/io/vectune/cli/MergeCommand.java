@@ -2,11 +2,15 @@ package io.vectune.cli;
 
 import io.vectune.adapters.AdapterSet;
 import io.vectune.models.checkpoint.MergeCheckpoint;
+import io.vectune.models.checkpoint.MergedLayer;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.tensor.DType;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -38,6 +42,16 @@ final class MergeCommand implements Callable<Integer> {
             description = "f32, bf16 or f16 for all float tensors (default: as they are).")
     private @Nullable String dtype;
 
+    @Option(
+            names = "--requantize",
+            description =
+                    "Quantize changed layers again instead of writing them dense; this loses a part of the change, which is"
+                            + " reported.")
+    private boolean requantize;
+
+    @Option(names = "--json", description = "--requantize: print one JSON object with what each layer kept.")
+    private boolean json;
+
     @Option(names = "--force", description = "Replace files in an output directory that holds something.")
     private boolean force;
 
@@ -45,6 +59,12 @@ final class MergeCommand implements Callable<Integer> {
     public Integer call() {
         Output output = Output.of(spec);
         DType type = DtypeOption.parse(dtype);
+        if (requantize && type != null) {
+            throw new UsageException("--dtype is for dense results; leave it out with --requantize");
+        }
+        if (json && !requantize) {
+            throw new UsageException("--json prints the report of --requantize; without it there is none");
+        }
         OutputDirectory.check(out, force);
         if (!Files.isDirectory(host.model())) {
             throw new VectuneException(
@@ -57,10 +77,48 @@ final class MergeCommand implements Callable<Integer> {
             if (adapters == null) {
                 throw new UsageException("--adapter: expected at least one adapter to merge, found none");
             }
+            if (requantize) {
+                report(output, MergeCheckpoint.requantize(
+                        host.model(), out, force, adapters, opened.compute(), layer -> {}));
+                return 0;
+            }
             int layers =
                     MergeCheckpoint.directory(host.model(), out, force, adapters, type, opened.compute(), layer -> {});
             output.note("%d layers changed; wrote %s", layers, out);
         }
         return 0;
+    }
+
+    private void report(Output output, List<MergedLayer> layers) {
+        MergedLayer total = MergedLayer.total(layers);
+        if (json) {
+            Map<String, Object> object = new LinkedHashMap<>(fields(total));
+            object.put("layers", layers.stream().map(MergeCommand::fields).toList());
+            object.put("out", out.toString());
+            JsonOutput.print(output.out(), object);
+            return;
+        }
+        output.result("%-52s %12s %8s %8s %8s", "layer", "change", "kept", "moved", "noise");
+        layers.forEach(layer -> print(output, layer));
+        print(output, total);
+        output.result(
+                "%.1f %% of the change survived; wrote %s (merge without --requantize to keep all of it)",
+                100 * total.kept(), out);
+    }
+
+    private static void print(Output output, MergedLayer layer) {
+        output.result(
+                "%-52s %12.5g %8.4f %8.4f %8.4f",
+                layer.layer(), layer.changeNorm(), layer.kept(), layer.moved(), layer.noise());
+    }
+
+    private static Map<String, Object> fields(MergedLayer layer) {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("layer", layer.layer());
+        fields.put("change_norm", layer.changeNorm());
+        fields.put("kept", layer.kept());
+        fields.put("moved", layer.moved());
+        fields.put("noise", layer.noise());
+        return fields;
     }
 }

@@ -1,8 +1,14 @@
 package io.vectune.cli;
 
+import io.vectune.models.checkpoint.BitAllocation;
 import io.vectune.models.checkpoint.LayerReport;
 import io.vectune.models.checkpoint.LayerSelection;
+import io.vectune.models.checkpoint.QuantizationPlan;
+import io.vectune.models.checkpoint.QuantizationReport;
 import io.vectune.models.checkpoint.QuantizeCheckpoint;
+import io.vectune.models.data.DataSet;
+import io.vectune.models.eval.Calibration;
+import io.vectune.models.eval.LayerMoments;
 import io.vectune.quant.QuantizeOptions;
 import io.vectune.quant.Quantizers;
 import io.vectune.quant.WeightQuantizer;
@@ -84,6 +90,34 @@ final class QuantizeCommand implements Callable<Integer> {
     private boolean doubleQuant;
 
     @Option(
+            names = "--target-bits",
+            paramLabel = "B",
+            description =
+                    "hqq: stored bits a weight over all layers, metadata included; each layer gets 8, 4, 3, 2 or 1 bit.")
+    private @Nullable Double targetBits;
+
+    @Option(
+            names = "--correction-rank",
+            paramLabel = "N",
+            description =
+                    "Also fit a low-rank correction of what quantization lost: a LoRA of this rank in OUT/correction.")
+    private @Nullable Integer correctionRank;
+
+    @Option(
+            names = "--calibration",
+            paramLabel = "FILE",
+            description =
+                    "Data that says which inputs and layers matter, for --target-bits and --correction-rank; as --data of eval.")
+    private @Nullable Path calibration;
+
+    @Option(
+            names = "--max-length",
+            paramLabel = "N",
+            defaultValue = "512",
+            description = "Most tokens of a calibration row (default: ${DEFAULT-VALUE}).")
+    private int maxLength;
+
+    @Option(
             names = "--include",
             split = ",",
             paramLabel = "NAME",
@@ -117,19 +151,95 @@ final class QuantizeCommand implements Callable<Integer> {
                 throw new VectuneException(
                         model
                                 + ": expected a model directory or a .safetensors file"
-                                + (Files.exists(model) ? ", found another file" : "; there is no such path"));
+                                + (Files.exists(model)
+                                        ? ", found another file; turn a .gguf file into a directory with dequantize"
+                                        : "; there is no such path"));
             }
             OutputDirectory.check(out, force);
         }
-        WeightQuantizer quantizer = quantizer();
-        LayerSelection selection = new LayerSelection(!file, include, exclude);
-        long start = System.nanoTime();
-        List<LayerReport> reports = run(output, file, quantizer, selection);
-        print(output, reports, (System.nanoTime() - start) * 1e-9, quantizer.description());
+        QuantizeOptions options = options();
+        checkCombination(file);
+        QuantizationReport report;
+        try (ThreadTeam team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
+                Compute compute = new Compute(team)) {
+            LayerSelection selection = new LayerSelection(!file, include, exclude);
+            QuantizationPlan plan = plan(output, options, selection, compute);
+            report = run(output, file, plan, selection, compute);
+            print(output, report, file, plan);
+        }
         return 0;
     }
 
-    private WeightQuantizer quantizer() {
+    private void checkCombination(boolean file) {
+        if (targetBits != null && bits != null) {
+            throw new UsageException("--target-bits chooses the bits of each layer; leave --bits out");
+        }
+        if (targetBits != null && !(targetBits > 0 && targetBits < 16)) {
+            throw new UsageException("--target-bits: expected more than 0 and less than 16, found " + targetBits);
+        }
+        if (targetBits != null && !method.equalsIgnoreCase("hqq")) {
+            throw new UsageException("--target-bits belongs to --method hqq, found --method " + method);
+        }
+        if (correctionRank != null && correctionRank < 1) {
+            throw new UsageException("--correction-rank: expected at least 1, found " + correctionRank);
+        }
+        if (calibration != null && targetBits == null && correctionRank == null) {
+            throw new UsageException(
+                    "--calibration serves --target-bits and --correction-rank, found neither; quantizing alone needs no"
+                            + " data");
+        }
+        if (file && (calibration != null || correctionRank != null)) {
+            throw new UsageException(
+                    "--calibration and --correction-rank need a model directory, found the file " + model);
+        }
+    }
+
+    private QuantizationPlan plan(
+            Output output, QuantizeOptions options, LayerSelection selection, Compute compute) {
+        Map<String, LayerMoments> moments = calibrate(output);
+        QuantizationPlan plan;
+        if (targetBits == null) {
+            plan = QuantizationPlan.of(quantizer(options));
+        } else {
+            quantizer(options);
+            Progress[] progress = new Progress[1];
+            int[] done = new int[1];
+            try {
+                plan =
+                        BitAllocation.plan(
+                                model,
+                                selection,
+                                options,
+                                targetBits,
+                                moments,
+                                compute,
+                                layers ->
+                                        progress[0] = Progress.start(output.err(), "measure", layers.size(), "layers"),
+                                layer -> progress[0].at(++done[0], ""));
+            } finally {
+                if (progress[0] != null) {
+                    progress[0].close();
+                }
+            }
+        }
+        return correctionRank == null ? plan : plan.withCorrection(correctionRank, moments);
+    }
+
+    private Map<String, LayerMoments> calibrate(Output output) {
+        Path data = calibration;
+        if (data == null) {
+            return Map.of();
+        }
+        try (Host host = Host.open(model, null, List.of(), threads)) {
+            DataSet rows = DataOptionsMixin.load(data, maxLength, false, TextSide.of(model), host.model(), output);
+            try (Progress progress = Progress.start(output.err(), "calibrate", rows.rows().size(), "rows")) {
+                return Calibration.of(
+                        host.model(), host.compute(), rows.rows(), targetBits != null, done -> progress.at(done, ""));
+            }
+        }
+    }
+
+    private QuantizeOptions options() {
         QuantizeOptions options = QuantizeOptions.of(method.toLowerCase(Locale.ROOT));
         options = bits == null ? options : options.withBits(bits);
         options = groupSize == null ? options : options.withGroupSize(groupSize);
@@ -147,6 +257,10 @@ final class QuantizeCommand implements Callable<Integer> {
             throw new UsageException(
                     "--block-size and --double-quant belong to --method nf4 or fp4, found --method " + method);
         }
+        return options;
+    }
+
+    private static WeightQuantizer quantizer(QuantizeOptions options) {
         try {
             return Quantizers.of(options);
         } catch (IllegalArgumentException | VectuneException wrong) {
@@ -154,92 +268,89 @@ final class QuantizeCommand implements Callable<Integer> {
         }
     }
 
-    private List<LayerReport> run(Output output, boolean file, WeightQuantizer quantizer, LayerSelection selection) {
-        try (ThreadTeam team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
-                Compute compute = new Compute(team)) {
-            Progress[] progress = new Progress[1];
-            int[] done = new int[1];
-            long[] weights = new long[1];
-            double[] seconds = new double[1];
-            Consumer<List<String>> plan =
-                    layers -> {
-                        output.note("%s: %d layers to %s", model, layers.size(), quantizer.description());
-                        progress[0] = Progress.start(output.err(), "quantize", layers.size(), "layers");
-                    };
-            Consumer<LayerReport> each =
-                    report -> {
-                        weights[0] += Math.round(8.0 * report.storedBytes() / report.bitsPerWeight());
-                        seconds[0] += report.seconds();
-                        progress[0].at(
-                                ++done[0],
-                                String.format(Locale.ROOT, "%.0f M weights/s", weights[0] / seconds[0] * 1e-6));
-                    };
-            try {
-                return file
-                        ? QuantizeCheckpoint.file(model, out, selection, quantizer, compute, plan, each)
-                        : QuantizeCheckpoint.directory(model, out, force, selection, quantizer, compute, plan, each);
-            } finally {
-                if (progress[0] != null) {
-                    progress[0].close();
-                }
+    private QuantizationReport run(
+            Output output, boolean file, QuantizationPlan quantization, LayerSelection selection, Compute compute) {
+        Progress[] progress = new Progress[1];
+        int[] done = new int[1];
+        long[] weights = new long[1];
+        double[] seconds = new double[1];
+        Consumer<List<String>> started =
+                layers -> {
+                    output.note("%s: %d layers to %s", model, layers.size(), describe(quantization));
+                    progress[0] = Progress.start(output.err(), "quantize", layers.size(), "layers");
+                };
+        Consumer<LayerReport> each =
+                report -> {
+                    weights[0] += report.weights();
+                    seconds[0] += report.seconds();
+                    progress[0].at(
+                            ++done[0], String.format(Locale.ROOT, "%.0f M weights/s", weights[0] / seconds[0] * 1e-6));
+                };
+        try {
+            return file
+                    ? QuantizeCheckpoint.file(model, out, selection, quantization, compute, started, each)
+                    : QuantizeCheckpoint.directory(model, out, force, selection, quantization, compute, started, each);
+        } finally {
+            if (progress[0] != null) {
+                progress[0].close();
             }
         }
     }
 
-    private void print(Output output, List<LayerReport> reports, double seconds, String description) {
-        long before = reports.stream().mapToLong(LayerReport::denseBytes).sum();
-        long after = reports.stream().mapToLong(LayerReport::storedBytes).sum();
-        double quantizing = reports.stream().mapToDouble(LayerReport::seconds).sum();
-        double weights =
-                reports.stream().mapToDouble(report -> 8.0 * report.storedBytes() / report.bitsPerWeight()).sum();
+    private String describe(QuantizationPlan plan) {
+        String correction = plan.correctionRank() == 0 ? "" : ", correction of rank " + plan.correctionRank();
+        return targetBits == null
+                ? plan.quantizer().description() + correction
+                : "hqq, at most " + targetBits + " bits a weight" + correction;
+    }
+
+    private void print(Output output, QuantizationReport report, boolean file, QuantizationPlan plan) {
         if (json) {
             Map<String, Object> object = new LinkedHashMap<>();
             object.put("out", out.toString());
-            object.put("format", description);
-            object.put("layers", reports.size());
-            object.put("bytes_before", before);
-            object.put("bytes_after", after);
-            object.put("bits_per_weight", 8.0 * after / weights);
-            object.put("seconds", seconds);
-            object.put("weights_per_second", weights / quantizing);
-            object.put("reports", reports.stream().map(QuantizeCommand::fields).toList());
+            object.put("format", describe(plan));
+            object.putAll(report.fields());
             JsonOutput.print(output.out(), object);
             return;
         }
-        output.result("%-52s %8s %10s %18s %9s", "layer", "bits/w", "rel. error", "worst row", "seconds");
-        for (LayerReport report : reports) {
-            output.result(
-                    "%-52s %8.3f %10.5f %9d: %7.5f %9.3f",
-                    report.layer(),
-                    report.bitsPerWeight(),
-                    report.relativeError(),
-                    report.worstRow(),
-                    report.worstRowError(),
-                    report.seconds());
-        }
-        LayerReport worst = reports.stream().max(Comparator.comparingDouble(LayerReport::relativeError)).orElseThrow();
+        boolean corrected = plan.correctionRank() > 0;
         output.result(
-                "%d layers: %s -> %s, %.3f bits a weight; largest relative error %.5f (%s)",
-                reports.size(),
-                Progress.bytes(before),
-                Progress.bytes(after),
-                8.0 * after / weights,
+                "%-52s %8s %10s %18s %9s%s",
+                "layer", "bits/w", "rel. error", "worst row", "seconds", corrected ? " corrected" : "");
+        for (LayerReport layer : report.layers()) {
+            output.result(
+                    "%-52s %8.3f %10.5f %9d: %7.5f %9.3f%s",
+                    layer.layer(),
+                    layer.bitsPerWeight(),
+                    layer.relativeError(),
+                    layer.error().worstRow(),
+                    layer.error().worstRowError(),
+                    layer.seconds(),
+                    layer.corrected().isPresent()
+                            ? String.format(Locale.ROOT, " %7.1f %%", 100 * layer.corrected().getAsDouble())
+                            : "");
+        }
+        LayerReport worst =
+                report.layers().stream().max(Comparator.comparingDouble(LayerReport::relativeError)).orElseThrow();
+        output.result(
+                "%d layers: %s -> %s, %.3f bits a weight; relative error %.5f, the largest %.5f (%s)",
+                report.layers().size(),
+                Progress.bytes(report.denseBytes()),
+                Progress.bytes(report.storedBytes()),
+                report.bitsPerWeight(),
+                report.relativeError(),
                 worst.relativeError(),
                 worst.layer());
+        if (corrected) {
+            output.result(
+                    "correction of rank %d: %s in %s; use it with --adapter, or go on tuning it with --init-from",
+                    plan.correctionRank(), Progress.bytes(report.correctionBytes()), out.resolve("correction"));
+        }
         output.result(
-                "%.1f M weights/s, %s in all; wrote %s", weights / quantizing * 1e-6, Progress.duration(seconds), out);
-    }
-
-    private static Map<String, Object> fields(LayerReport report) {
-        Map<String, Object> fields = new LinkedHashMap<>();
-        fields.put("layer", report.layer());
-        fields.put("bits_per_weight", report.bitsPerWeight());
-        fields.put("relative_error", report.relativeError());
-        fields.put("worst_row", report.worstRow());
-        fields.put("worst_row_error", report.worstRowError());
-        fields.put("bytes_before", report.denseBytes());
-        fields.put("bytes_after", report.storedBytes());
-        fields.put("seconds", report.seconds());
-        return fields;
+                "%.1f M weights/s, %s in all; wrote %s and %s",
+                report.weightsPerSecond() * 1e-6,
+                Progress.duration(report.seconds()),
+                out,
+                QuantizationReport.pathOf(out, file));
     }
 }

@@ -2,6 +2,7 @@ package io.vectune.cli;
 
 import io.vectune.models.chat.ChatTemplate;
 import io.vectune.models.data.TextTools;
+import io.vectune.models.load.ModelTensors;
 import io.vectune.models.text.ChatFormat;
 import io.vectune.models.text.GgufTokenizer;
 import io.vectune.models.text.Tokenizer;
@@ -43,9 +44,11 @@ final class TextSide implements TextTools {
     }
 
     private Tokenizer read() {
-        if (Files.isDirectory(model)) {
-            Tokenizer read = Tokenizer.load(model);
-            chat = ChatTemplate.find(model, read.specialTokens()).orElse(null);
+        Path parent = model.toAbsolutePath().getParent();
+        if (Files.isDirectory(model) || ModelTensors.isPickled(model) && parent != null) {
+            Path directory = Files.isDirectory(model) || parent == null ? model : parent;
+            Tokenizer read = Tokenizer.load(directory);
+            chat = ChatTemplate.find(directory, read.specialTokens()).orElse(null);
             return read;
         }
         try (Arena arena = Arena.ofShared()) {

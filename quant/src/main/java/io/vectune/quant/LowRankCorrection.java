@@ -21,7 +21,8 @@ import java.util.SplittableRandom;
 ///
 /// @param loraA (rank, inFeatures)
 /// @param loraB (outFeatures, rank)
-public record LowRankCorrection(Matrix loraA, Matrix loraB) {
+/// @param explained how much of the minimized sum is gone, from 0 (nothing) to 1 (all)
+public record LowRankCorrection(Matrix loraA, Matrix loraB, double explained) {
     private static final int ITERATIONS = 6;
     private static final double SMALLEST_SHARE = 1e-6;
 
@@ -64,15 +65,29 @@ public record LowRankCorrection(Matrix loraA, Matrix loraB) {
             Matrix loraA = Matrix.allocate(arena, rank, in);
             loraB.copyFrom(basis.columns(0, rank));
             MatMul.tn(compute, 1f, loraB, residual, loraA, false);
+            double error = energy(residual);
+            // B has orthonormal columns, so what A holds is what the error loses.
+            double explained = error == 0 ? 1 : Math.min(1, energy(loraA) / error);
             for (int row = 0; row < rank; row++) {
                 for (int i = 0; i < in; i++) {
                     loraA.set(row, i, loraA.get(row, i) / root[i]);
                 }
             }
-            return new LowRankCorrection(loraA, loraB);
+            return new LowRankCorrection(loraA, loraB, explained);
         } finally {
             compute.workspace().release(mark);
         }
+    }
+
+    private static double energy(Matrix matrix) {
+        double sum = 0;
+        for (int row = 0; row < matrix.rows(); row++) {
+            for (int column = 0; column < matrix.columns(); column++) {
+                double value = matrix.get(row, column);
+                sum += value * value;
+            }
+        }
+        return sum;
     }
 
     /// sqrt(moment), kept above a small share of the largest: a column that was never used must not divide by zero.

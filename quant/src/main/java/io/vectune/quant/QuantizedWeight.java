@@ -11,6 +11,9 @@ public interface QuantizedWeight extends Weight {
     /// The type in which its library dequantizes: what a merge into a dense weight writes by default.
     DType computeDtype();
 
+    /// A quantizer that makes weights like this one: same format, width, groups and compute type.
+    WeightQuantizer quantizer();
+
     /// The tensors of this weight in a checkpoint, by full name: those that loading reads back, and whatever else the
     /// library wants beside them. The bias of a layer is not among them.
     ///

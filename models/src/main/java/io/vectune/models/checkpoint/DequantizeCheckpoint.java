@@ -1,12 +1,12 @@
 package io.vectune.models.checkpoint;
 
+import io.vectune.models.load.ModelTensors;
 import io.vectune.quant.LoadContext;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.file.OutputDirectory;
-import io.vectune.runtime.safetensors.SafetensorsCheckpoint;
 import io.vectune.runtime.safetensors.SafetensorsWriter;
 import io.vectune.runtime.safetensors.TensorSource;
 import io.vectune.runtime.tensor.DType;
@@ -64,7 +64,7 @@ public final class DequantizeCheckpoint {
     public static int directory(
             Path model, Path out, boolean force, @Nullable DType dtype, Compute compute, Consumer<String> progress) {
         try (Arena arena = Arena.ofShared()) {
-            TensorSource source = SafetensorsCheckpoint.open(model, arena);
+            TensorSource source = ModelTensors.open(model, arena);
             DequantizeCheckpoint job =
                     new DequantizeCheckpoint(
                             source, QuantizedLayers.of(source, ModelFiles.quantization(model, arena)), dtype);
@@ -86,7 +86,7 @@ public final class DequantizeCheckpoint {
     /// Dequantizes a safetensors file.
     public static int file(Path file, Path out, @Nullable DType dtype, Compute compute, Consumer<String> progress) {
         try (Arena arena = Arena.ofShared()) {
-            TensorSource source = SafetensorsCheckpoint.open(file, arena);
+            TensorSource source = ModelTensors.open(file, arena);
             DequantizeCheckpoint job =
                     new DequantizeCheckpoint(source, QuantizedLayers.of(source, LoadContext.of(arena)), dtype);
             SafetensorsWriter.Declaration declaration = SafetensorsWriter.declare(source.metadata());

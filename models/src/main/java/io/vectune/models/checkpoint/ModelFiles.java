@@ -38,6 +38,7 @@ final class ModelFiles {
                 String name = String.valueOf(entry.getFileName());
                 if (Files.isRegularFile(entry)
                         && !name.equals(CONFIG)
+                        && !name.equals(QuantizationReport.FILE)
                         && !name.startsWith(".")
                         && !WEIGHTS.matcher(name).matches()) {
                     Files.copy(entry, to.resolve(name));
@@ -65,16 +66,19 @@ final class ModelFiles {
         StrictJson.write(to.resolve(CONFIG), config);
     }
 
-    /// Writes the config.json of a merged model: dense, in another type, its head untied.
+    /// Writes the config.json of a merged model: in another type, its head untied.
     ///
     /// @param dtype null to keep what it says
-    static void writeMergedConfig(Path from, Path to, @Nullable DType dtype, boolean untied) {
+    /// @param quantized whether its layers stay quantized
+    static void writeMergedConfig(Path from, Path to, @Nullable DType dtype, boolean untied, boolean quantized) {
         Path file = from.resolve(CONFIG);
         if (!Files.isRegularFile(file)) {
             return;
         }
         ObjectNode config = StrictJson.readObject(file);
-        config.remove("quantization_config");
+        if (!quantized) {
+            config.remove("quantization_config");
+        }
         if (untied) {
             config.put("tie_word_embeddings", false);
         }

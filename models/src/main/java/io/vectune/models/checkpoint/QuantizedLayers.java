@@ -5,6 +5,7 @@ import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.WeightFormat;
 import io.vectune.quant.WeightFormats;
 import io.vectune.runtime.safetensors.TensorSource;
+import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -15,25 +16,27 @@ import java.util.Set;
 /// The quantized layers of a checkpoint and the tensors that make them up.
 final class QuantizedLayers {
     private final Map<String, QuantizedWeight> weights;
-    private final Set<String> owned;
+    private final Map<String, Set<String>> keys;
+    private final Set<String> owned = new HashSet<>();
 
-    private QuantizedLayers(Map<String, QuantizedWeight> weights, Set<String> owned) {
+    private QuantizedLayers(Map<String, QuantizedWeight> weights, Map<String, Set<String>> keys) {
         this.weights = weights;
-        this.owned = owned;
+        this.keys = keys;
+        keys.values().forEach(owned::addAll);
     }
 
     /// Finds and maps all quantized layers, of any format.
     static QuantizedLayers of(TensorSource source, LoadContext context) {
         Map<String, QuantizedWeight> weights = new LinkedHashMap<>();
-        Set<String> owned = new HashSet<>();
+        Map<String, Set<String>> keys = new HashMap<>();
         for (String layer : layerNames(source)) {
             Optional<WeightFormat> format = WeightFormats.of(source, layer);
             if (format.isPresent()) {
                 weights.put(layer, format.get().load(source, layer, context));
-                owned.addAll(format.get().keys(source, layer));
+                keys.put(layer, format.get().keys(source, layer));
             }
         }
-        return new QuantizedLayers(weights, owned);
+        return new QuantizedLayers(weights, keys);
     }
 
     /// Every path that some tensor's name starts with.
@@ -50,6 +53,11 @@ final class QuantizedLayers {
     /// The layers, in the order of the checkpoint.
     Set<String> names() {
         return weights.keySet();
+    }
+
+    /// The tensors that make up a quantized layer.
+    Set<String> keys(String layer) {
+        return keys.getOrDefault(layer, Set.of());
     }
 
     /// Whether a tensor belongs to a quantized layer.

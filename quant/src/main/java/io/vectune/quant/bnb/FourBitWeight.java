@@ -2,6 +2,7 @@ package io.vectune.quant.bnb;
 
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
+import io.vectune.quant.WeightQuantizer;
 import io.vectune.quant.lanes.TableRows;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
@@ -11,6 +12,7 @@ import io.vectune.runtime.weight.WeightNorms;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
+import java.util.Optional;
 import java.util.SequencedMap;
 import org.jspecify.annotations.Nullable;
 
@@ -94,6 +96,11 @@ public final class FourBitWeight implements QuantizedWeight {
     /// How it is quantized.
     public FourBitConfig config() {
         return config;
+    }
+
+    @Override
+    public WeightQuantizer quantizer() {
+        return new FourBitWeightQuantizer(config, Optional.of(dtype));
     }
 
     /// Type of the weight when it was quantized: the library dequantizes to it.

@@ -1,6 +1,7 @@
 package io.vectune.quant.bnb;
 
 import io.vectune.quant.QuantizedWeight;
+import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
@@ -142,6 +143,11 @@ public final class Int8Weight implements QuantizedWeight {
     @Override
     public String description() {
         return "int8, one absmax a row";
+    }
+
+    @Override
+    public WeightQuantizer quantizer() {
+        return new Int8WeightQuantizer();
     }
 
     @Override

@@ -3,6 +3,7 @@ package io.vectune.quant.hqq;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -78,7 +79,7 @@ public final class HqqQuantizer {
             case HqqMetaConfig.Plain() -> {
                 Tensor stored = Tensor.allocate(arena, type, shape);
                 for (int i = 0; i < values.length; i++) {
-                    float value = HalfRounding.round(values[i], type);
+                    float value = FloatCast.round(values[i], type);
                     if (!Float.isFinite(value)) {
                         throw new VectuneException(
                                 name
@@ -92,7 +93,7 @@ public final class HqqQuantizer {
                                         + type.name().toLowerCase(Locale.ROOT)
                                         + "; use the compute type f32");
                     }
-                    HalfRounding.store(stored, i, value);
+                    FloatCast.set(stored, i, value);
                 }
                 yield HqqMeta.plain(arena, stored);
             }

@@ -1,6 +1,7 @@
 package io.vectune.quant.hqq;
 
 import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.FloatCast;
 
 /// The scalar tier of [HqqKernels]: formula order, one element after the other.
 final class HqqScalarKernels implements HqqKernels {
@@ -15,7 +16,7 @@ final class HqqScalarKernels implements HqqKernels {
     static float weight(HqqCodes codes, long flat) {
         int group = codes.geometry().groupOf(flat);
         DType type = codes.computeDtype();
-        float shifted = HalfRounding.round(codes.code(flat) - codes.zeroPoint(group), type);
-        return HalfRounding.round(shifted * codes.scale(group), type);
+        float shifted = FloatCast.round(codes.code(flat) - codes.zeroPoint(group), type);
+        return FloatCast.round(shifted * codes.scale(group), type);
     }
 }

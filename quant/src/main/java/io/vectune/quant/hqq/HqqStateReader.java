@@ -3,6 +3,7 @@ package io.vectune.quant.hqq;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -236,7 +237,7 @@ final class HqqStateReader {
     private Tensor converted(String what, Tensor values, DType type) {
         Tensor result = Tensor.allocate(arena, type, values.shape());
         for (long i = 0; i < values.elements(); i++) {
-            HalfRounding.store(result, i, HalfRounding.round(values.getFloat(i), type));
+            FloatCast.set(result, i, values.getFloat(i));
         }
         requireFinite(what, result);
         return result;

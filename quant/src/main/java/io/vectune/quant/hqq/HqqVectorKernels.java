@@ -2,6 +2,7 @@ package io.vectune.quant.hqq;
 
 import io.vectune.quant.lanes.Lanes;
 import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
@@ -230,7 +231,7 @@ final class HqqVectorKernels implements HqqKernels {
 
     static float weight(int code, float zeroPoint, float scale, int rounding) {
         DType type = rounding == 0 ? DType.F32 : rounding == 1 ? DType.BF16 : DType.F16;
-        return HalfRounding.round(HalfRounding.round(code - zeroPoint, type) * scale, type);
+        return FloatCast.round(FloatCast.round(code - zeroPoint, type) * scale, type);
     }
 
     static FloatVector roundBf16(FloatVector value) {

@@ -2,6 +2,7 @@ package io.vectune.quant.hqq;
 
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
+import io.vectune.quant.WeightQuantizer;
 import io.vectune.quant.lanes.TableRows;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
@@ -11,6 +12,7 @@ import io.vectune.runtime.weight.WeightNorms;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.SequencedMap;
 import org.jspecify.annotations.Nullable;
 
@@ -66,6 +68,11 @@ public final class HqqWeight implements QuantizedWeight {
     /// How it was quantized, as far as it is known.
     public HqqConfig config() {
         return config;
+    }
+
+    @Override
+    public WeightQuantizer quantizer() {
+        return new HqqWeightQuantizer(config, Optional.of(config.computeDtype()), false);
     }
 
     /// Where codes and groups lie.

@@ -1,6 +1,7 @@
 package io.vectune.quant.hqq;
 
 import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -84,7 +85,7 @@ public record ZeroPointTerm(Matrix loraA, Matrix loraB) {
         HqqGeometry geometry = weight.geometry();
         Tensor zero = Tensor.allocate(arena, weight.computeDtype(), geometry.parameterShape());
         for (int group = 0; group < geometry.groups(); group++) {
-            HalfRounding.store(zero, group, HalfRounding.round(fixedZeroPoint, weight.computeDtype()));
+            FloatCast.set(zero, group, fixedZeroPoint);
         }
         return new HqqWeight(
                 weight.config().withMeta(weight.config().scaleMeta(), HqqMetaConfig.PLAIN),

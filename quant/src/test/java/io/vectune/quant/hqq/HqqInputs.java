@@ -1,6 +1,7 @@
 package io.vectune.quant.hqq;
 
 import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
 
@@ -39,7 +40,7 @@ final class HqqInputs {
     static Tensor tensor(Arena arena, DType type, int rows, int columns, float... values) {
         Tensor tensor = Tensor.allocate(arena, type, rows, columns);
         for (int i = 0; i < values.length; i++) {
-            HalfRounding.store(tensor, i, HalfRounding.round(values[i], type));
+            FloatCast.set(tensor, i, values[i]);
         }
         return tensor;
     }

@@ -16,6 +16,36 @@ public final class FloatCast {
         return (short) ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16);
     }
 
+    /// The BF16 value nearest to a value, as f32.
+    public static float roundToBf16(float value) {
+        return Float.intBitsToFloat(toBf16(value) << 16);
+    }
+
+    /// The value of a type nearest to a value, as f32: what torch leaves of the result of an elementwise operation.
+    ///
+    /// @param dtype F32 (the value itself), F16 or BF16
+    public static float round(float value, DType dtype) {
+        return switch (dtype) {
+            case F32 -> value;
+            case F16 -> Float.float16ToFloat(Float.floatToFloat16(value));
+            case BF16 -> roundToBf16(value);
+            default -> throw new IllegalArgumentException("dtype: expected F32, F16 or BF16, found " + dtype);
+        };
+    }
+
+    /// Sets an element of a tensor to the value of its type nearest to `value`.
+    ///
+    /// @param tensor F32, F16 or BF16
+    /// @param index of the element in row-major order
+    public static void set(Tensor tensor, long index, float value) {
+        switch (tensor.dtype()) {
+            case F32 -> tensor.segment().set(Tensor.FLOAT, 4 * index, value);
+            case F16 -> tensor.segment().set(Tensor.SHORT, 2 * index, Float.floatToFloat16(value));
+            case BF16 -> tensor.segment().set(Tensor.SHORT, 2 * index, toBf16(value));
+            default -> throw new IllegalArgumentException("tensor: expected F32, F16 or BF16, found " + tensor);
+        }
+    }
+
     /// A new tensor (rows, columns) with the matrix rounded to `dtype`.
     ///
     /// @param dtype F32, F16 or BF16

@@ -1,0 +1,46 @@
+package io.vectune.models.checkpoint;
+
+import java.util.List;
+
+/// How much of an adapter's change of a quantized weight W a merge back into the same format kept. With D the change,
+/// and Q' - Q what the stored weight really changed by:
+///
+///     kept  = <Q' - Q, D> / |D|^2         the share of the change that is there: 1 for all of it
+///     noise = |Q' - Q - D| / |D|          what else came, in the same unit
+///
+/// @param layer its name
+/// @param changeSquares |D|^2
+/// @param storedSquares |Q' - Q|^2
+/// @param product <Q' - Q, D>
+public record MergedLayer(String layer, double changeSquares, double storedSquares, double product) {
+    /// |D|.
+    public double changeNorm() {
+        return Math.sqrt(changeSquares);
+    }
+
+    /// The norm of the kept part over that of the change; negative if the weight moved the other way.
+    public double kept() {
+        return changeSquares == 0 ? 1 : product / changeSquares;
+    }
+
+    /// |Q' - Q| / |D|: how far the stored weight moved at all.
+    public double moved() {
+        return changeSquares == 0 ? 1 : Math.sqrt(storedSquares / changeSquares);
+    }
+
+    /// What the stored weight differs from the wanted one by, over the norm of the change.
+    public double noise() {
+        return changeSquares == 0
+                ? 0
+                : Math.sqrt(Math.max(0, storedSquares - 2 * product + changeSquares) / changeSquares);
+    }
+
+    /// All layers together.
+    public static MergedLayer total(List<MergedLayer> layers) {
+        return new MergedLayer(
+                "total",
+                layers.stream().mapToDouble(MergedLayer::changeSquares).sum(),
+                layers.stream().mapToDouble(MergedLayer::storedSquares).sum(),
+                layers.stream().mapToDouble(MergedLayer::product).sum());
+    }
+}
