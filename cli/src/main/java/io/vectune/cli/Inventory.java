@@ -121,8 +121,7 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
         }
         TensorSource source = ModelTensors.open(path, arena);
         addFormats(facts, source);
-        return new Inventory(
-                ModelTensors.isPickled(path) ? "model (pickled by hqq)" : "model", facts, entries(source));
+        return new Inventory(ModelTensors.isPickled(path) ? "model (pickled by hqq)" : "model", facts, entries(source));
     }
 
     private static Inventory gguf(Path path, Arena arena) {

@@ -78,8 +78,9 @@ final class MergeCommand implements Callable<Integer> {
                 throw new UsageException("--adapter: expected at least one adapter to merge, found none");
             }
             if (requantize) {
-                report(output, MergeCheckpoint.requantize(
-                        host.model(), out, force, adapters, opened.compute(), layer -> {}));
+                report(
+                        output,
+                        MergeCheckpoint.requantize(host.model(), out, force, adapters, opened.compute(), layer -> {}));
                 return 0;
             }
             int layers =

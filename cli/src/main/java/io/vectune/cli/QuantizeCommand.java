@@ -194,8 +194,7 @@ final class QuantizeCommand implements Callable<Integer> {
         }
     }
 
-    private QuantizationPlan plan(
-            Output output, QuantizeOptions options, LayerSelection selection, Compute compute) {
+    private QuantizationPlan plan(Output output, QuantizeOptions options, LayerSelection selection, Compute compute) {
         Map<String, LayerMoments> moments = calibrate(output);
         QuantizationPlan plan;
         if (targetBits == null) {

@@ -107,11 +107,7 @@ public final class BitAllocation {
         return choices;
     }
 
-    private static double loss(
-            Compute compute,
-            Tensor dense,
-            QuantizedWeight weight,
-            @Nullable LayerMoments moments) {
+    private static double loss(Compute compute, Tensor dense, QuantizedWeight weight, @Nullable LayerMoments moments) {
         if (moments != null) {
             return QuantizationError.weighted(compute, dense, weight, moments.inputs(), moments.outputGradients());
         }

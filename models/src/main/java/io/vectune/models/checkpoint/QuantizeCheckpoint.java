@@ -213,8 +213,7 @@ public final class QuantizeCheckpoint {
         return new QuantizationReport(reports, (System.nanoTime() - begin) * 1e-9);
     }
 
-    private LowRankCorrection correct(
-            Compute compute, String layer, Tensor dense, QuantizedWeight weight, Arena kept) {
+    private LowRankCorrection correct(Compute compute, String layer, Tensor dense, QuantizedWeight weight, Arena kept) {
         int rank = (int) Math.min(plan.correctionRank(), Math.min(dense.size(0), dense.size(1)));
         return LowRankCorrection.fit(compute, dense, weight, plan.inputMoments(layer), rank, kept);
     }
