@@ -38,12 +38,8 @@ final class DataOptionsMixin {
     }
 
     /// Reads the rows of a file; says what was cut.
-<<<<<<< HEAD
     static DataSet load(
             Path file, int maxLength, boolean appendEos, TextSide text, DecoderModel model, Output output) {
-=======
-    static DataSet load(Path data, int maxLength, boolean appendEos, TextSide text, DecoderModel model, Output output) {
->>>>>>> 00b9a58 (Format)
         if (maxLength < 2) {
             throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
         }
