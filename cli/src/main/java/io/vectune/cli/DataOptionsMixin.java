@@ -38,8 +38,7 @@ final class DataOptionsMixin {
     }
 
     /// Reads the rows of a file; says what was cut.
-    static DataSet load(
-            Path file, int maxLength, boolean appendEos, TextSide text, DecoderModel model, Output output) {
+    static DataSet load(Path file, int maxLength, boolean appendEos, TextSide text, DecoderModel model, Output output) {
         if (maxLength < 2) {
             throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
         }
