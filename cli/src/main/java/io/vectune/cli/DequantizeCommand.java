@@ -66,7 +66,7 @@ final class DequantizeCommand implements Callable<Integer> {
     }
 
     private int run(Compute compute, @Nullable DType type, Consumer<String> each) {
-        if (Output.isSafetensors(model) || ModelTensors.isPickled(model) && Output.isSafetensors(out)) {
+        if (Output.isSafetensors(model) || (ModelTensors.isPickled(model) && Output.isSafetensors(out))) {
             Output.checkFile(out, force);
             return DequantizeCheckpoint.file(model, out, type, compute, each);
         }

@@ -45,7 +45,7 @@ final class TextSide implements TextTools {
 
     private Tokenizer read() {
         Path parent = model.toAbsolutePath().getParent();
-        if (Files.isDirectory(model) || ModelTensors.isPickled(model) && parent != null) {
+        if (Files.isDirectory(model) || (ModelTensors.isPickled(model) && parent != null)) {
             Path directory = Files.isDirectory(model) || parent == null ? model : parent;
             Tokenizer read = Tokenizer.load(directory);
             chat = ChatTemplate.find(directory, read.specialTokens()).orElse(null);
