@@ -12,7 +12,7 @@ import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 /// `vectune info`: what is in a model, checkpoint or adapter.
-@Command(name = "info", description = "Show what is in a model directory, a checkpoint, a GGUF file or an adapter.")
+@Command(name = "info", description = "Show what is in a model directory (of a decoder or a Flux transformer), a checkpoint, a GGUF file or an adapter.")
 final class InfoCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")
@@ -48,7 +48,7 @@ final class InfoCommand implements Callable<Integer> {
         }
         output.result("%-22s %s", "path", path);
         output.result("%-22s %s", "kind", inventory.kind());
-        inventory.facts().forEach((name, value) -> output.result("%-22s %s", name, value));
+        inventory.facts().forEach((name, value) -> print(output, name, value));
         output.result(
                 "%-22s %,d in %d tensors, %s",
                 "stored values", inventory.elements(), inventory.tensors().size(), Progress.bytes(inventory.bytes()));
@@ -59,5 +59,14 @@ final class InfoCommand implements Callable<Integer> {
             }
         }
         return 0;
+    }
+
+    private static void print(Output output, String name, Object value) {
+        if (value instanceof Map<?, ?> several) {
+            output.result("%s", name);
+            several.forEach((key, count) -> output.result("  %-44s %s", key, count));
+        } else {
+            output.result("%-22s %s", name, value);
+        }
     }
 }

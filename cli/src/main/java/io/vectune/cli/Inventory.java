@@ -4,6 +4,9 @@ import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.file.LoraFile;
 import io.vectune.adapters.file.LoraLiteFile;
 import io.vectune.adapters.file.PeftDirectory;
+import io.vectune.models.flux.file.FluxAdapterFile;
+import io.vectune.models.flux.file.FluxAdapterSummary;
+import io.vectune.models.load.FluxLoader;
 import io.vectune.models.load.ModelTensors;
 import io.vectune.quant.WeightFormats;
 import io.vectune.quant.gguf.GgufFile;
@@ -21,13 +24,15 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /// What a path holds: its kind, what its configuration says, its tensors.
 ///
-/// @param kind `model`, `gguf model`, `PEFT adapter`, `lora-lite adapter`, `LoRA file`, `checkpoint`
+/// @param kind `model`, `gguf model`, `PEFT adapter`, `lora-lite adapter`, `LoRA file`, `checkpoint`,
+///   `Flux transformer`, `Flux LoRA`, `Flux Control LoRA`
 /// @param facts from configuration or metadata, in order
 record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
     private static final List<String> CONFIG_FIELDS =
@@ -68,7 +73,7 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
         }
         try (Arena arena = Arena.ofShared()) {
             if (Files.isDirectory(path)) {
-                return PeftDirectory.isOne(path) ? peft(path, arena) : model(path, arena);
+                return directory(path, arena);
             }
             String name = path.toString().toLowerCase(Locale.ROOT);
             if (name.endsWith(".gguf")) {
@@ -88,6 +93,14 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
                 path + ": expected a model directory, an adapter, or a .safetensors or .gguf file, found another file");
     }
 
+    private static Inventory directory(Path path, Arena arena) {
+        Path lora = path.resolve(FluxAdapterFile.DIFFUSERS_FILE);
+        if (Files.isRegularFile(lora)) {
+            return file(lora, arena);
+        }
+        return PeftDirectory.isOne(path) ? peft(path, arena) : model(FluxLoader.directory(path), arena);
+    }
+
     private static Inventory peft(Path path, Arena arena) {
         AdapterConfig config = PeftDirectory.readConfig(path);
         Map<String, Object> facts = new LinkedHashMap<>();
@@ -98,8 +111,9 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
                         facts.put(field, value);
                     }
                 });
-        return new Inventory(
-                "PEFT adapter", facts, entries(SafetensorsCheckpoint.open(path.resolve(PeftDirectory.WEIGHTS), arena)));
+        TensorSource source = SafetensorsCheckpoint.open(path.resolve(PeftDirectory.WEIGHTS), arena);
+        FluxAdapterSummary.of(source).ifPresent(flux -> facts.putAll(FluxInventory.adapter(flux)));
+        return new Inventory("PEFT adapter", facts, entries(source));
     }
 
     private static Inventory model(Path path, Arena arena) {
@@ -121,6 +135,10 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
         }
         TensorSource source = ModelTensors.open(path, arena);
         addFormats(facts, source);
+        if (FluxLoader.isOne(path)) {
+            facts.putAll(FluxInventory.model(path, arena));
+            return new Inventory("Flux transformer", facts, entries(source));
+        }
         return new Inventory(ModelTensors.isPickled(path) ? "model (pickled by hqq)" : "model", facts, entries(source));
     }
 
@@ -156,7 +174,11 @@ record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
         TensorSource source = SafetensorsCheckpoint.open(path, arena);
         Map<String, Object> facts = new LinkedHashMap<>(source.metadata());
         String kind = "checkpoint";
-        if (LoraLiteFile.isOne(path)) {
+        Optional<FluxAdapterSummary> flux = FluxAdapterSummary.of(source);
+        if (flux.isPresent()) {
+            kind = FluxInventory.kind(flux.get());
+            facts.putAll(FluxInventory.adapter(flux.get()));
+        } else if (LoraLiteFile.isOne(path)) {
             kind = "lora-lite adapter";
         } else if (source.names().stream().anyMatch(name -> name.contains("lora_"))) {
             kind = "LoRA file";

@@ -28,7 +28,8 @@ import org.jspecify.annotations.Nullable;
 /// output rows, and the parts share A. Nothing is dropped in silence: a key that has no place is an error, but for
 /// those of text encoders, which [FluxAdapter#ignored] names.
 public final class FluxAdapterFile {
-    private static final String DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
+    /// What diffusers calls an adapter in a directory.
+    public static final String DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
     private static final String PEFT_FILE = "adapter_model.safetensors";
     private static final String PEFT_CONFIG = "adapter_config.json";
 
@@ -39,7 +40,6 @@ public final class FluxAdapterFile {
     private final Map<String, Map<AdapterKey.Part, String>> layers = new LinkedHashMap<>();
     private final Map<String, Matrix> norms = new LinkedHashMap<>();
     private final List<String> ignored = new ArrayList<>();
-    private boolean controlRelease;
 
     private FluxAdapterFile(TensorSource source, Arena arena, ModuleNames names, AlphaRule rule) {
         this.source = source;
@@ -55,22 +55,9 @@ public final class FluxAdapterFile {
     /// @param arena owns the adapter's memory
     /// @throws VectuneException if the file is malformed, or holds something that has no place in the transformer
     public static FluxAdapter read(Path path, FluxConfig config, Arena arena) {
-        Path file = path;
-        AlphaRule rule = AlphaRule.NONE;
-        if (Files.isDirectory(path)) {
-            file = path.resolve(DIFFUSERS_FILE);
-            if (!Files.isRegularFile(file)) {
-                file = path.resolve(PEFT_FILE);
-            }
-            if (!Files.isRegularFile(file)) {
-                throw new VectuneException(
-                        path + ": expected " + DIFFUSERS_FILE + " or " + PEFT_FILE + ", found neither");
-            }
-            Path settings = path.resolve(PEFT_CONFIG);
-            if (Files.isRegularFile(settings)) {
-                rule = AlphaRule.ofFile(settings);
-            }
-        }
+        Path file = locate(path);
+        Path settings = path.resolve(PEFT_CONFIG);
+        AlphaRule rule = Files.isRegularFile(settings) ? AlphaRule.ofFile(settings) : AlphaRule.NONE;
         try (Arena mapping = Arena.ofShared()) {
             SafetensorsFile source = SafetensorsFile.open(file, mapping);
             String metadata = source.metadata().get(AlphaRule.METADATA);
@@ -79,6 +66,21 @@ public final class FluxAdapterFile {
             }
             return new FluxAdapterFile(source, arena, new ModuleNames(config), rule).read(name(file));
         }
+    }
+
+    /// The file of an adapter: the path itself, or the one that diffusers or PEFT writes into a directory.
+    ///
+    /// @throws VectuneException if a directory holds neither
+    public static Path locate(Path path) {
+        if (!Files.isDirectory(path)) {
+            return path;
+        }
+        for (String name : List.of(DIFFUSERS_FILE, PEFT_FILE)) {
+            if (Files.isRegularFile(path.resolve(name))) {
+                return path.resolve(name);
+            }
+        }
+        throw new VectuneException(path + ": expected " + DIFFUSERS_FILE + " or " + PEFT_FILE + ", found neither");
     }
 
     private static String name(Path file) {
@@ -95,13 +97,14 @@ public final class FluxAdapterFile {
             throw new FileFormatException(
                     source.origin() + ": expected an adapter with lora_A and lora_B of some layer, found none");
         }
-        if (controlRelease && !updates.containsKey(FluxModel.X_EMBEDDER)) {
+        KeyStyle style = KeyStyle.of(source.names());
+        if (style == KeyStyle.CONTROL_RELEASE && !updates.containsKey(FluxModel.X_EMBEDDER)) {
             throw new FileFormatException(
                     source.origin()
                             + ": expected img_in.lora_A.weight, as a Control LoRA reads a wider input, found none; the"
                             + " file is incomplete");
         }
-        return new FluxAdapter(name, style(), updates, norms, ignored);
+        return new FluxAdapter(name, style.label(), updates, norms, ignored);
     }
 
     private void sort(String name) {
@@ -116,7 +119,6 @@ public final class FluxAdapterFile {
         }
         String norm = key.part() == AdapterKey.Part.OTHER ? names.norm(key.stem()) : null;
         if (norm != null) {
-            controlRelease |= name.endsWith("query_norm.scale");
             norms.put(norm, row(name));
             return;
         }
@@ -129,26 +131,6 @@ public final class FluxAdapterFile {
                             + NearMatches.hint(key.stem(), names.known()));
         }
         layers.computeIfAbsent(key.stem(), stem -> new EnumMap<>(AdapterKey.Part.class)).put(key.part(), name);
-    }
-
-    private String style() {
-        if (controlRelease) {
-            return "original Control LoRA";
-        }
-        if (holds(".processor.")) {
-            return "xlabs";
-        }
-        if (holds("lora_down")) {
-            return holds("diffusion_model.") ? "ComfyUI" : "kohya";
-        }
-        if (holds("double_blocks.") || holds("single_blocks.")) {
-            return "original";
-        }
-        return holds("base_model.model.") ? "PEFT" : "diffusers";
-    }
-
-    private boolean holds(String text) {
-        return source.names().stream().anyMatch(name -> name.contains(text));
     }
 
     private void update(String stem, Map<AdapterKey.Part, String> parts, Map<String, LowRankUpdate> updates) {
