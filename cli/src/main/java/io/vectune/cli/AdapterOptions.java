@@ -44,7 +44,12 @@ final class AdapterOptions {
     ///
     /// @param steps of the run: AdaLoRA's ranks follow a schedule over them
     AdapterConfig config(String kind, Path model, int steps) {
-        Map<String, Object> options = new LinkedHashMap<>();
+        return config(kind, model, steps, Map.of());
+    }
+
+    /// The configuration of a new adapter whose model has defaults of its own.
+    AdapterConfig config(String kind, Path model, int steps, Map<String, Object> defaults) {
+        Map<String, Object> options = new LinkedHashMap<>(defaults);
         if (rank != null) {
             if (rank < 1) {
                 throw new UsageException("--rank: expected at least 1, found " + rank);

@@ -27,6 +27,11 @@ final class DataOptionsMixin {
     @Option(names = "--append-eos", description = "End every text and completion with the end-of-text token.")
     private boolean appendEos;
 
+    /// The data file.
+    Path path() {
+        return data;
+    }
+
     /// Reads the rows; says what was cut.
     DataSet load(TextSide text, DecoderModel model, Output output) {
         return load(data, text, model, output);

@@ -6,7 +6,7 @@ import picocli.CommandLine.Command;
 @Command(
         name = "flux",
         description =
-                "Run and tune Flux transformers and merge adapters into them (diffusers' FluxTransformer2DModel).",
+                "Run a Flux transformer (diffusers' FluxTransformer2DModel); info, quantize, merge and tune take one too.",
         synopsisSubcommandLabel = "COMMAND",
-        subcommands = {FluxStepCommand.class, FluxMergeCommand.class, FluxTuneCommand.class})
+        subcommands = FluxStepCommand.class)
 final class FluxCommand {}

@@ -5,12 +5,14 @@ import io.vectune.models.flux.FluxAdapters;
 import io.vectune.models.flux.FluxModel;
 import io.vectune.models.flux.file.FluxAdapterFile;
 import io.vectune.models.load.FluxLoader;
+import io.vectune.models.transform.QuantizedLinear;
+import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.compute.Compute;
-import io.vectune.runtime.compute.CpuTopology;
 import io.vectune.runtime.compute.ThreadTeam;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// A mapped Flux transformer with its adapters, the thread team and a session's scratch. Closed as one.
 final class FluxHost implements AutoCloseable {
@@ -19,15 +21,22 @@ final class FluxHost implements AutoCloseable {
     private final Compute compute;
     private final FluxAdapters adapters;
 
-    FluxHost(Path path, List<String> references, int threads) {
-        this.team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
+    /// Maps a transformer and its adapters.
+    ///
+    /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
+    /// @param threads size of the team; 0 for one a physical core
+    FluxHost(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
+        this.team = ThreadTeam.of(Host.requireThreads(threads));
         this.compute = new Compute(team);
         try {
-            FluxModel base = FluxLoader.load(path, arena);
+            FluxModel stored = FluxLoader.load(path, arena);
+            FluxModel base =
+                    quantizer == null
+                            ? stored
+                            : stored.withLinears(linear -> QuantizedLinear.of(linear, quantizer, compute, arena));
             FluxAdapters active = FluxAdapters.none(base);
             int count = 0;
-            for (String text : references) {
-                AdapterReference reference = AdapterReference.parse(text);
+            for (AdapterReference reference : references) {
                 FluxAdapter adapter = FluxAdapterFile.read(reference.path(), base.config(), arena);
                 count++;
                 active =

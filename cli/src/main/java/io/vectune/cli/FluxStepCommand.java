@@ -67,7 +67,8 @@ final class FluxStepCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Output.checkFile(out, force);
-        try (FluxHost host = new FluxHost(model, adapters, threads)) {
+        try (FluxHost host =
+                new FluxHost(model, null, adapters.stream().map(AdapterReference::parse).toList(), threads)) {
             FluxAdapters active = host.adapters();
             List<FluxInputs> samples = FluxInputsFile.read(inputs, active.model().config(), host.arena());
             if (samples.isEmpty()) {

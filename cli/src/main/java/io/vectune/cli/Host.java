@@ -35,10 +35,7 @@ final class Host implements AutoCloseable {
     private final boolean quantizesOnLoad;
 
     private Host(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
-        if (threads < 0 || threads > MAX_THREADS) {
-            throw new UsageException("--threads: expected 1 to " + MAX_THREADS + ", found " + threads);
-        }
-        this.team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
+        this.team = ThreadTeam.of(requireThreads(threads));
         this.compute = new Compute(team);
         this.quantizesOnLoad = quantizer != null;
         try {
@@ -70,6 +67,16 @@ final class Host implements AutoCloseable {
     /// @param threads size of the team; 0 for one a physical core
     static Host open(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
         return new Host(path, quantizer, references, threads);
+    }
+
+    /// The size of a thread team.
+    ///
+    /// @param threads what a user asks for; 0 for one a physical core
+    static int requireThreads(int threads) {
+        if (threads < 0 || threads > MAX_THREADS) {
+            throw new UsageException("--threads: expected 1 to " + MAX_THREADS + ", found " + threads);
+        }
+        return threads > 0 ? threads : CpuTopology.usablePhysicalCores();
     }
 
     /// The linear layers that adapters can sit on.

@@ -40,6 +40,15 @@ final class HostOptions {
     ///
     /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
     Host open(@Nullable WeightQuantizer quantizer) {
-        return Host.open(model, quantizer, adapters.stream().map(AdapterReference::parse).toList(), threads);
+        return Host.open(model, quantizer, references(), threads);
+    }
+
+    /// Maps a Flux transformer and its adapters.
+    FluxHost openFlux() {
+        return new FluxHost(model, null, references(), threads);
+    }
+
+    private List<AdapterReference> references() {
+        return adapters.stream().map(AdapterReference::parse).toList();
     }
 }

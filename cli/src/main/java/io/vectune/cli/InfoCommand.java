@@ -12,7 +12,11 @@ import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 /// `vectune info`: what is in a model, checkpoint or adapter.
-@Command(name = "info", description = "Show what is in a model directory (of a decoder or a Flux transformer), a checkpoint, a GGUF file or an adapter.")
+@Command(
+        name = "info",
+        description =
+                "Show what is in a model directory (a decoder or a Flux transformer), a checkpoint, a GGUF file or an"
+                        + " adapter.")
 final class InfoCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")

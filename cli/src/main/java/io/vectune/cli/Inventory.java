@@ -31,8 +31,8 @@ import tools.jackson.databind.node.ObjectNode;
 
 /// What a path holds: its kind, what its configuration says, its tensors.
 ///
-/// @param kind `model`, `gguf model`, `PEFT adapter`, `lora-lite adapter`, `LoRA file`, `checkpoint`,
-///   `Flux transformer`, `Flux LoRA`, `Flux Control LoRA`
+/// @param kind `model`, `gguf model`, `PEFT adapter`, `lora-lite adapter`, `LoRA file`, `checkpoint`, `Flux
+///   transformer`, `Flux LoRA`, `Flux Control LoRA`
 /// @param facts from configuration or metadata, in order
 record Inventory(String kind, Map<String, Object> facts, List<Entry> tensors) {
     private static final List<String> CONFIG_FIELDS =

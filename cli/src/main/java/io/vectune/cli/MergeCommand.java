@@ -1,8 +1,10 @@
 package io.vectune.cli;
 
 import io.vectune.adapters.AdapterSet;
+import io.vectune.models.checkpoint.FluxMerge;
 import io.vectune.models.checkpoint.MergeCheckpoint;
 import io.vectune.models.checkpoint.MergedLayer;
+import io.vectune.models.load.FluxLoader;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.tensor.DType;
@@ -22,7 +24,10 @@ import picocli.CommandLine.Spec;
 /// `vectune merge`: adapters folded into a copy of the model.
 @Command(
         name = "merge",
-        description = "Fold adapters into the weights: W' = W + sum of WEIGHT x (W with the adapter - W).")
+        description = {
+            "Fold adapters into the weights: W' = W + sum of WEIGHT x (W with the adapter - W).",
+            "In a Flux transformer a Control LoRA also widens the input and replaces norms."
+        })
 final class MergeCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")
@@ -71,6 +76,9 @@ final class MergeCommand implements Callable<Integer> {
                     host.model()
                             + ": expected a model directory to merge into; a GGUF file is quantized with metadata that a merged"
                             + " model cannot keep, so use the adapter beside it, or merge into the model it was made from");
+        }
+        if (FluxLoader.isOne(host.model())) {
+            return mergeFlux(output, type);
         }
         try (Host opened = host.open(null)) {
             AdapterSet adapters = opened.adapterSet();
@@ -121,5 +129,20 @@ final class MergeCommand implements Callable<Integer> {
         fields.put("moved", layer.moved());
         fields.put("noise", layer.noise());
         return fields;
+    }
+
+    private int mergeFlux(Output output, @Nullable DType type) {
+        try (FluxHost opened = host.openFlux()) {
+            if (opened.adapters().layers().isEmpty()) {
+                throw new UsageException("--adapter: expected at least one adapter to merge, found none");
+            }
+            FluxMerge.Result result =
+                    FluxMerge.directory(
+                            FluxLoader.directory(host.model()), out, force, opened.adapters(), type, opened.compute());
+            output.note(
+                    "%d layers changed, %d of them were quantized and are dense now, %d stay quantized; wrote %s",
+                    result.changed(), result.madeDense(), result.quantized(), out);
+        }
+        return 0;
     }
 }

@@ -4,8 +4,18 @@ import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.models.data.DataSet;
+import io.vectune.models.flux.FlowMatching;
+import io.vectune.models.flux.FluxAdapter;
+import io.vectune.models.flux.FluxModel;
+import io.vectune.models.flux.FluxRow;
+import io.vectune.models.flux.TrainableFluxAdapter;
+import io.vectune.models.flux.file.FluxAdapterFile;
+import io.vectune.models.flux.file.FluxAdapterWriter;
+import io.vectune.models.flux.file.FluxRowsFile;
+import io.vectune.models.load.FluxLoader;
 import io.vectune.models.train.BatchPlan;
 import io.vectune.models.train.CalibratedStart;
+import io.vectune.models.train.FlowMatchingObjective;
 import io.vectune.models.train.LearningRateSchedule;
 import io.vectune.models.train.OptimizerChoice;
 import io.vectune.models.train.StepLog;
@@ -30,7 +40,13 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /// `vectune tune`: trains an adapter on a data file and writes it as it can be loaded by PEFT.
-@Command(name = "tune", description = "Train an adapter on a frozen model, dense or quantized.")
+@Command(
+        name = "tune",
+        description = {
+            "Train an adapter on a frozen model, dense or quantized.",
+            "For a Flux transformer --data is a .safetensors file with rows of precomputed latents: latents, control (for"
+                    + " a Control LoRA), encoder_hidden_states, pooled_projections, img_ids, txt_ids."
+        })
 final class TuneCommand implements Callable<Integer> {
     private static final int MOST_ROWS_A_STEP = 1 << 20;
 
@@ -42,7 +58,7 @@ final class TuneCommand implements Callable<Integer> {
             names = "--model",
             required = true,
             paramLabel = "PATH",
-            description = "Hugging Face model directory or .gguf file.")
+            description = "Hugging Face model directory, .gguf file, or directory of a Flux transformer.")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
@@ -76,6 +92,10 @@ final class TuneCommand implements Callable<Integer> {
     @Mixin
     @SuppressWarnings("NullAway.Init")
     private CalibrationOptions calibration;
+
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private FluxTuneOptions flux;
 
     @Option(
             names = "--out",
@@ -213,23 +233,106 @@ final class TuneCommand implements Callable<Integer> {
         if (checkpointEvery < 0) {
             throw new UsageException("--checkpoint-every: expected at least 0, found " + checkpointEvery);
         }
+        if (FluxLoader.isOne(model)) {
+            return tuneFlux(output);
+        }
+        requireNone(FluxTuneOptions.NAMES, "belong to Flux transformers, and --model is none");
         TuneTarget target = TuneTarget.of(out, start.initFrom);
         target.check(resume, force);
         try (Host host = Host.open(model, quantize.quantizer(), List.of(), threads)) {
             TextSide text = TextSide.of(model);
             DataSet rows = data.load(text, host.model(), output);
             BatchPlan batches = batches(rows);
-            TrainerOptions options = options(rows);
+            TrainerOptions options = options(rows.rows().size());
             try (AdapterSet set = adapters(host, text, output, options.schedule().totalSteps())) {
                 TuningPlanView.print(
                         output, model, host.model(), set, Trainer.plan(host.model(), set, batches, options));
-                train(output, host, set, batches, options, target);
+                TuningReport report;
+                try (Trainer trainer = new Trainer(host.model(), set, host.compute(), batches, options)) {
+                    report = train(output, trainer, set, options, target);
+                }
+                AdapterFiles.Format format = TuneTarget.format(start.initFrom);
+                target.write(path -> AdapterFiles.write(set, path, format, true), report);
+                print(output, report, target);
             }
         }
         return 0;
     }
 
-    private BatchPlan batches(DataSet rows) {
+    private int tuneFlux(Output output) {
+        requireNone(FluxTuneOptions.OF_DECODERS, "belong to decoders, and --model is a Flux transformer");
+        requireRowsOfAStep();
+        TuneTarget target = TuneTarget.ofFlux(out);
+        target.check(resume, force);
+        try (FluxHost host = new FluxHost(model, quantize.quantizer(), List.of(), threads)) {
+            FluxModel base = host.adapters().base();
+            List<FluxRow> rows = FluxRowsFile.read(data.path(), base.config(), host.arena());
+            FlowMatching task = flux.task(base.config(), seed);
+            TrainerOptions options = options(rows.size());
+            try (TrainableFluxAdapter trainable = fluxAdapter(host, rows.getFirst().inChannels())) {
+                AdapterSet set = trainable.set();
+                output.note(
+                        "%s: %d linear layers, %,d parameters, %s; %d rows of %d channels",
+                        model,
+                        base.linears().size(),
+                        base.parameters(),
+                        base.xEmbedder().weight().description(),
+                        rows.size(),
+                        rows.getFirst().inChannels());
+                output.note(
+                        "lora on %d layers: %,d parameters trained", set.adapters().size(), set.trainableElements());
+                FlowMatchingObjective objective =
+                        new FlowMatchingObjective(
+                                trainable.model(),
+                                set,
+                                host.compute(),
+                                rows,
+                                task,
+                                Math.multiplyExact(batchSize, accumulate),
+                                !noShuffle);
+                TuningReport report;
+                try (Trainer trainer = new Trainer(set, host.compute(), objective, options)) {
+                    report = train(output, trainer, set, options, target);
+                }
+                target.write(path -> FluxAdapterWriter.write(set, trainable.norms(), path), report);
+                print(output, report, target);
+            }
+        }
+        return 0;
+    }
+
+    private TrainableFluxAdapter fluxAdapter(FluxHost host, int inChannels) {
+        FluxModel base = host.adapters().base();
+        Path initFrom = start.initFrom;
+        if (initFrom != null) {
+            adapter.requireNone("--init-from");
+            FluxAdapter read = FluxAdapterFile.read(initFrom, base.config(), host.arena());
+            return TrainableFluxAdapter.of(base, read, inChannels, host.compute(), seed);
+        }
+        String kind = String.valueOf(start.method);
+        if (!kind.equalsIgnoreCase("lora")) {
+            throw new UsageException(
+                    "--method: expected lora, as diffusers stores no other adapter of a Flux transformer, found "
+                            + kind);
+        }
+        try {
+            AdapterConfig config = adapter.config(kind, model, 0, Map.of("target_modules", "all-linear"));
+            return TrainableFluxAdapter.create(base, config, inChannels, host.compute(), seed);
+        } catch (VectuneException unfit) {
+            throw new UsageException(String.valueOf(unfit.getMessage()));
+        }
+    }
+
+    /// Refuses options that have no meaning for the model.
+    private void requireNone(List<String> names, String because) {
+        for (String name : names) {
+            if (spec.commandLine().getParseResult().hasMatchedOption(name)) {
+                throw new UsageException(name + ": " + String.join(" and ", names) + " " + because);
+            }
+        }
+    }
+
+    private void requireRowsOfAStep() {
         if (batchSize < 1 || accumulate < 1) {
             throw new UsageException(
                     "--batch-size and --accumulate: expected at least 1, found " + batchSize + " and " + accumulate);
@@ -243,6 +346,10 @@ final class TuneCommand implements Callable<Integer> {
                             + " x "
                             + accumulate);
         }
+    }
+
+    private BatchPlan batches(DataSet rows) {
+        requireRowsOfAStep();
         try {
             return new BatchPlan(rows.rows(), batchSize, accumulate, !noShuffle, seed);
         } catch (IllegalArgumentException unusable) {
@@ -250,11 +357,8 @@ final class TuneCommand implements Callable<Integer> {
         }
     }
 
-    private TrainerOptions options(DataSet rows) {
-        int total =
-                steps == null
-                        ? Math.toIntExact(Math.ceilDiv(rows.rows().size(), (long) batchSize * accumulate))
-                        : steps;
+    private TrainerOptions options(int rows) {
+        int total = steps == null ? Math.toIntExact(Math.ceilDiv(rows, (long) batchSize * accumulate)) : steps;
         if (total < 1) {
             throw new UsageException("--steps: expected at least 1, found " + total);
         }
@@ -319,38 +423,34 @@ final class TuneCommand implements Callable<Integer> {
         }
     }
 
-    private void train(
-            Output output, Host host, AdapterSet set, BatchPlan batches, TrainerOptions options, TuneTarget target) {
+    private TuningReport train(
+            Output output, Trainer trainer, AdapterSet set, TrainerOptions options, TuneTarget target) {
         List<StepRecord> records = new ArrayList<>();
         int total = options.schedule().totalSteps();
-        try (Trainer trainer = new Trainer(host.model(), set, host.compute(), batches, options)) {
-            if (resume) {
-                trainer.resume(target.checkpoint());
-                output.note("resumed after step %d of %d", trainer.stepsDone(), total);
-            }
-            Path file = log;
-            try (Progress progress = Progress.start(output.err(), "tune", total, "steps");
-                    @Nullable StepLog stepLog = file == null ? null : StepLog.open(file, trainer.stepsDone())) {
-                TrainingListener listener =
-                        record -> {
-                            records.add(record);
-                            if (stepLog != null) {
-                                stepLog.stepped(record);
-                            }
-                            progress.at(
-                                    record.step(),
-                                    String.format(
-                                            Locale.ROOT,
-                                            "loss %.4f, %.0f tokens/s",
-                                            record.loss(),
-                                            record.tokensPerSecond()));
-                        };
-                trainer.run(listener, target.checkpoint(), checkpointEvery);
-            }
+        if (resume) {
+            trainer.resume(target.checkpoint());
+            output.note("resumed after step %d of %d", trainer.stepsDone(), total);
         }
-        TuningReport report = TuningReport.of(model, set, options, records);
-        target.write(set, report);
-        print(output, report, target);
+        Path file = log;
+        try (Progress progress = Progress.start(output.err(), "tune", total, "steps");
+                @Nullable StepLog stepLog = file == null ? null : StepLog.open(file, trainer.stepsDone())) {
+            TrainingListener listener =
+                    record -> {
+                        records.add(record);
+                        if (stepLog != null) {
+                            stepLog.stepped(record);
+                        }
+                        progress.at(
+                                record.step(),
+                                String.format(
+                                        Locale.ROOT,
+                                        "loss %.4f, %.0f tokens/s",
+                                        record.loss(),
+                                        record.tokensPerSecond()));
+                    };
+            trainer.run(listener, target.checkpoint(), checkpointEvery);
+        }
+        return TuningReport.of(model, set, options, records);
     }
 
     private void print(Output output, TuningReport report, TuneTarget target) {

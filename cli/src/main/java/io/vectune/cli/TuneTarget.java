@@ -1,7 +1,5 @@
 package io.vectune.cli;
 
-import io.vectune.adapters.AdapterSet;
-import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.adapters.file.AdapterFiles.Format;
 import io.vectune.adapters.file.LoraLiteFile;
 import io.vectune.runtime.VectuneException;
@@ -11,21 +9,23 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
-/// Where a tuning run puts its files: a directory with the adapter in PEFT's format; or, going on with an adapter that
-/// is a single file, such a file again, with report and checkpoint beside it.
+/// Where a tuning run puts its files: a directory with the adapter, the report and the checkpoint; or a single file,
+/// with report and checkpoint beside it.
 ///
 /// @param adapter directory or file
-record TuneTarget(Path adapter, Format format, Path report, Path checkpoint) {
-    /// The target of a run.
+/// @param directory whether it is a directory
+record TuneTarget(Path adapter, boolean directory, Path report, Path checkpoint) {
+    /// The target of a run over a decoder: a PEFT directory; or, going on with an adapter that is a single file, such a
+    /// file again.
     ///
     /// @param out what `--out` names
     /// @param initFrom the adapter that is continued, or null for a new one
     static TuneTarget of(Path out, @Nullable Path initFrom) {
         if (initFrom == null || !Files.isRegularFile(initFrom)) {
-            return new TuneTarget(
-                    out, Format.PEFT, out.resolve(TuningReport.FILE), out.resolve("checkpoint.safetensors"));
+            return directory(out);
         }
         if (!Output.isSafetensors(out)) {
             throw new UsageException(
@@ -35,20 +35,38 @@ record TuneTarget(Path adapter, Format format, Path report, Path checkpoint) {
                             + initFrom
                             + " is a single file and the result has its format");
         }
+        return file(out);
+    }
+
+    /// The target of a run over a Flux transformer: a .safetensors file, or a directory that holds one under the name
+    /// that diffusers looks for.
+    static TuneTarget ofFlux(Path out) {
+        return Output.isSafetensors(out) ? file(out) : directory(out);
+    }
+
+    private static TuneTarget directory(Path out) {
+        return new TuneTarget(out, true, out.resolve(TuningReport.FILE), out.resolve("checkpoint.safetensors"));
+    }
+
+    private static TuneTarget file(Path out) {
         return new TuneTarget(
                 out,
-                formatOf(initFrom),
+                false,
                 out.resolveSibling(out.getFileName() + "." + TuningReport.FILE),
                 out.resolveSibling(out.getFileName() + ".checkpoint"));
     }
 
-    private static Format formatOf(Path file) {
-        if (LoraLiteFile.isOne(file)) {
+    /// The format of a continued adapter of a decoder; PEFT for a new one.
+    static Format format(@Nullable Path initFrom) {
+        if (initFrom == null || !Files.isRegularFile(initFrom)) {
+            return Format.PEFT;
+        }
+        if (LoraLiteFile.isOne(initFrom)) {
             return Format.LORA_LITE;
         }
         try (Arena arena = Arena.ofConfined()) {
             boolean kohya =
-                    SafetensorsFile.open(file, arena).names().stream().anyMatch(name -> name.contains("lora_down"));
+                    SafetensorsFile.open(initFrom, arena).names().stream().anyMatch(name -> name.contains("lora_down"));
             return kohya ? Format.KOHYA : Format.DIFFUSERS;
         }
     }
@@ -69,7 +87,7 @@ record TuneTarget(Path adapter, Format format, Path report, Path checkpoint) {
         if (interrupted) {
             return;
         }
-        if (format == Format.PEFT) {
+        if (directory) {
             OutputDirectory.check(adapter, force);
         } else {
             Output.checkFile(adapter, force);
@@ -77,8 +95,10 @@ record TuneTarget(Path adapter, Format format, Path report, Path checkpoint) {
     }
 
     /// Writes the adapter and its report and removes the checkpoint.
-    void write(AdapterSet set, TuningReport result) {
-        AdapterFiles.write(set, adapter, format, true);
+    ///
+    /// @param writer writes the adapter at a path
+    void write(Consumer<Path> writer, TuningReport result) {
+        writer.accept(adapter);
         result.write(report);
         try {
             Files.deleteIfExists(checkpoint);

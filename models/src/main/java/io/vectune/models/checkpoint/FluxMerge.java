@@ -18,6 +18,7 @@ import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 import org.jspecify.annotations.Nullable;
@@ -81,14 +82,20 @@ public final class FluxMerge {
         return quantized.owns(name) && adapters.keySet().stream().anyMatch(layer -> name.startsWith(layer + "."));
     }
 
+    /// What a merge did.
+    ///
+    /// @param changed layers that the adapters change
+    /// @param madeDense of these, layers that were quantized before and are dense now
+    /// @param quantized layers that are still quantized
+    public record Result(int changed, int madeDense, int quantized) {}
+
     /// Merges.
     ///
     /// @param directory of the transformer that the adapters are on
     /// @param force whether an output directory that holds something is accepted
     /// @param dtype of all dense float tensors of the result; null to keep each one's type
-    /// @return number of layers that changed
     /// @throws io.vectune.runtime.VectuneException if the result cannot be written
-    public static int directory(
+    public static Result directory(
             Path directory, Path out, boolean force, FluxAdapters adapters, @Nullable DType dtype, Compute compute) {
         try (Arena arena = Arena.ofShared();
                 OutputDirectory target = OutputDirectory.create(out, force)) {
@@ -102,16 +109,28 @@ public final class FluxMerge {
                 writer.commit();
             }
             ModelFiles.copyBeside(directory, target.path());
-            writeConfig(directory, target.path(), adapters.model().config());
+            job.writeConfig(directory, target.path());
             target.commit();
-            return adapters.layers().size();
+            int before = quantized.names().size();
+            return new Result(adapters.layers().size(), before - job.stillQuantized(), job.stillQuantized());
         }
     }
 
-    private static void writeConfig(Path from, Path to, FluxConfig config) {
+    private int stillQuantized() {
+        return (int) quantized.names().stream().filter(layer -> !adapters.containsKey(layer)).count();
+    }
+
+    private void writeConfig(Path from, Path to) {
         ObjectNode fields = StrictJson.readObject(from.resolve(ModelFiles.CONFIG));
+        FluxConfig config = model.config();
         fields.put("in_channels", config.inChannels());
         fields.put("out_channels", config.outChannels());
+        if (stillQuantized() == 0) {
+            fields.remove(ModelFiles.QUANTIZATION);
+        } else if (fields.get(ModelFiles.QUANTIZATION) instanceof ObjectNode quantization) {
+            List<String> dense = quantized.names().stream().filter(adapters::containsKey).toList();
+            ModelFiles.addSkippedModules(quantization, dense);
+        }
         StrictJson.write(to.resolve(ModelFiles.CONFIG), fields);
     }
 

@@ -9,13 +9,18 @@ import java.lang.foreign.Arena;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.node.ArrayNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /// What a model directory holds beside its weights.
 final class ModelFiles {
     static final String CONFIG = "config.json";
+
+    /// The field of config.json that says how layers are quantized.
+    static final String QUANTIZATION = "quantization_config";
 
     private static final Pattern WEIGHTS =
             Pattern.compile(
@@ -59,9 +64,9 @@ final class ModelFiles {
         }
         ObjectNode config = StrictJson.readObject(file);
         if (quantization == null) {
-            config.remove("quantization_config");
+            config.remove(QUANTIZATION);
         } else {
-            config.set("quantization_config", quantization);
+            config.set(QUANTIZATION, quantization);
         }
         StrictJson.write(to.resolve(CONFIG), config);
     }
@@ -77,7 +82,7 @@ final class ModelFiles {
         }
         ObjectNode config = StrictJson.readObject(file);
         if (!quantized) {
-            config.remove("quantization_config");
+            config.remove(QUANTIZATION);
         }
         if (untied) {
             config.put("tie_word_embeddings", false);
@@ -94,11 +99,19 @@ final class ModelFiles {
         StrictJson.write(to.resolve(CONFIG), config);
     }
 
+    /// Adds layers that are dense to the list of those that the Python libraries leave alone.
+    static void addSkippedModules(ObjectNode quantization, List<String> layers) {
+        boolean bitsandbytes = quantization.path("quant_method").asString("").equals("bitsandbytes");
+        String field = bitsandbytes ? "llm_int8_skip_modules" : "skip_modules";
+        ArrayNode skipped = quantization.get(field) instanceof ArrayNode known ? known : quantization.putArray(field);
+        layers.forEach(skipped::add);
+    }
+
     /// What config.json says about quantized layers.
     static LoadContext quantization(Path directory, Arena arena) {
         Path file = directory.resolve(CONFIG);
         return Files.isRegularFile(file)
-                ? new LoadContext(arena, StrictJson.readObject(file).get("quantization_config"))
+                ? new LoadContext(arena, StrictJson.readObject(file).get(QUANTIZATION))
                 : LoadContext.of(arena);
     }
 }

@@ -7,22 +7,16 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
-import java.util.SplittableRandom;
 
 /// Which rows each step sees: a pure function of the step, so that a resumed run goes on where it stopped.
 ///
 /// Rows follow the file and wrap around; with shuffling each epoch has its own permutation, drawn from the seed. Not
 /// thread-safe.
 public final class BatchPlan {
-    private static final long EPOCH_STRIDE = 0x9E3779B97F4A7C15L;
-
     private final List<TokenRow> rows;
     private final int batchSize;
     private final int accumulation;
-    private final boolean shuffle;
-    private final long seed;
-    private long permutedEpoch = -1;
-    private int[] permutation = {};
+    private final RowOrder order;
 
     /// @param batchSize rows of one micro-batch
     /// @param accumulation micro-batches of one step
@@ -41,8 +35,7 @@ public final class BatchPlan {
         this.rows = List.copyOf(rows);
         this.batchSize = batchSize;
         this.accumulation = accumulation;
-        this.shuffle = shuffle;
-        this.seed = seed;
+        this.order = new RowOrder(this.rows.size(), shuffle, seed);
     }
 
     /// The micro-batches of a step, 0 for the first one.
@@ -53,40 +46,13 @@ public final class BatchPlan {
             List<int[]> ids = new ArrayList<>();
             List<int[]> labels = new ArrayList<>();
             for (int row = 0; row < batchSize; row++) {
-                TokenRow chosen = rows.get(index(next++));
+                TokenRow chosen = rows.get(order.row(next++));
                 ids.add(chosen.ids());
                 labels.add(chosen.labels());
             }
             batches.add(SequenceBatch.of(ids, labels));
         }
         return batches;
-    }
-
-    private int index(long drawn) {
-        int place = (int) (drawn % rows.size());
-        if (!shuffle) {
-            return place;
-        }
-        long epoch = drawn / rows.size();
-        if (epoch != permutedEpoch) {
-            permutation = permutation(epoch);
-            permutedEpoch = epoch;
-        }
-        return permutation[place];
-    }
-
-    /// Fisher-Yates.
-    private int[] permutation(long epoch) {
-        SplittableRandom random = new SplittableRandom(seed + EPOCH_STRIDE * (epoch + 1));
-        int[] order = new int[rows.size()];
-        Arrays.setAll(order, index -> index);
-        for (int last = order.length - 1; last > 0; last--) {
-            int other = random.nextInt(last + 1);
-            int swapped = order[last];
-            order[last] = order[other];
-            order[other] = swapped;
-        }
-        return order;
     }
 
     /// Rows of one step.
@@ -102,12 +68,11 @@ public final class BatchPlan {
         }
         return String.format(
                 Locale.ROOT,
-                "%08x of %d rows by %d x %d %s",
+                "%08x by %d x %d of %s",
                 hash,
-                rows.size(),
                 accumulation,
                 batchSize,
-                shuffle ? "shuffled with seed " + seed : "in order");
+                order.description());
     }
 
     /// The largest micro-batch that can come.

@@ -7,7 +7,6 @@ import io.vectune.adapters.StepRule;
 import io.vectune.models.decoder.AdapterGradients;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderPass;
-import io.vectune.models.decoder.SequenceBatch;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
@@ -22,34 +21,39 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Changes the parameters of the set in place; nobody else may use the set meanwhile. For one thread at a time.
 public final class Trainer implements AutoCloseable {
-    private static final long STEP_STRIDE = 0x632BE59BD9B4E019L;
-
     private final AdapterSet adapters;
     private final Compute compute;
-    private final BatchPlan batches;
+    private final TrainingObjective objective;
     private final TrainerOptions options;
     private final AdapterGradients gradients;
     private final ParameterUpdates updates;
-    private final DecoderPass pass;
     // Work of the kind beside the optimizer, and the layers whose gradients it wants.
     private final @Nullable StepRule rule;
     private final List<String> ruled = new ArrayList<>();
     private int done;
 
+    /// Trains on any objective.
+    ///
     /// @param adapters trained in place
     /// @param compute of this trainer alone
-    public Trainer(
-            DecoderModel model, AdapterSet adapters, Compute compute, BatchPlan batches, TrainerOptions options) {
+    /// @param objective closed with the trainer
+    public Trainer(AdapterSet adapters, Compute compute, TrainingObjective objective, TrainerOptions options) {
         this.adapters = adapters;
         this.compute = compute;
-        this.batches = batches;
+        this.objective = objective;
         this.options = options;
         this.gradients = new AdapterGradients(adapters.adapters());
         this.updates = new ParameterUpdates(adapters, gradients, options);
         this.rule = adapters.stepRule(ruled);
-        this.pass =
-                DecoderPass.forTraining(
-                        model, adapters.adapters(), compute, batches.limits(), options.gradientCheckpointing());
+    }
+
+    /// Trains a decoder to predict the next token.
+    ///
+    /// @param adapters trained in place
+    /// @param compute of this trainer alone
+    public Trainer(
+            DecoderModel model, AdapterSet adapters, Compute compute, BatchPlan batches, TrainerOptions options) {
+        this(adapters, compute, new NextTokenObjective(model, adapters, compute, batches, options), options);
     }
 
     /// What a run will do and need. Allocates nothing.
@@ -82,29 +86,14 @@ public final class Trainer implements AutoCloseable {
         return done;
     }
 
-    /// One step: gradients of all its micro-batches, then one update.
+    /// One step: gradients of all its rows, then one update.
     ///
-    /// @throws VectuneException if no token of the step is labelled, or the loss is not finite
+    /// @throws VectuneException if the rows of the step have no loss, or it is not finite
     public StepRecord step() {
         long start = System.nanoTime();
-        List<SequenceBatch> step = batches.step(done);
-        int labelled = step.stream().mapToInt(SequenceBatch::labelledTokens).sum();
-        int tokens = step.stream().mapToInt(SequenceBatch::tokens).sum();
-        if (labelled == 0) {
-            throw new VectuneException(
-                    "step "
-                            + (done + 1)
-                            + ": none of its "
-                            + step.size() * step.getFirst().rows()
-                            + " rows has a labelled token; use larger batches, or rows with answers");
-        }
         gradients.zero();
-        double sum = 0;
-        for (int micro = 0; micro < step.size(); micro++) {
-            long seed = options.seed() + STEP_STRIDE * ((long) done * step.size() + micro + 1);
-            sum += pass.lossAndGradients(step.get(micro), 1.0 / labelled, seed, gradients);
-        }
-        double loss = sum / labelled;
+        TrainingObjective.Loss unpenalized = objective.lossAndGradients(done, gradients);
+        double loss = unpenalized.mean();
         double penalty = adapters.penaltyFactor();
         if (penalty != 0) {
             for (Map.Entry<String, Adapter> entry : adapters.adapters().entrySet()) {
@@ -129,7 +118,7 @@ public final class Trainer implements AutoCloseable {
         }
         adapters.refresh(compute);
         done++;
-        return new StepRecord(done, loss, rate, norm, tokens, (System.nanoTime() - start) * 1e-9);
+        return new StepRecord(done, loss, rate, norm, unpenalized.tokens(), (System.nanoTime() - start) * 1e-9);
     }
 
     /// Goes on to the last step of the schedule.
@@ -199,15 +188,15 @@ public final class Trainer implements AutoCloseable {
                 + options.outputFactorRatio()
                 + ", weight decay "
                 + (options.decayScales() ? "of all" : "of factors")
-                + ", data "
-                + batches.fingerprint()
+                + ", "
+                + objective.settings()
                 + ", seed "
                 + options.seed();
     }
 
     @Override
     public void close() {
-        pass.close();
+        objective.close();
         updates.close();
         gradients.close();
     }

@@ -4,9 +4,6 @@ import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.Linear;
 import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.compute.Compute;
-import io.vectune.runtime.tensor.Tensor;
-import io.vectune.runtime.weight.DecodedWeight;
-import io.vectune.runtime.weight.DenseWeight;
 import java.lang.foreign.Arena;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
@@ -36,13 +33,7 @@ public final class QuantizedModel {
                 return linear;
             }
             progress.accept(linear);
-            if (linear.weight() instanceof DenseWeight dense) {
-                return linear.withWeight(quantizer.quantize(compute, linear.name(), dense.tensor(), arena));
-            }
-            try (Arena temporary = Arena.ofShared()) {
-                Tensor decoded = DecodedWeight.of(compute, linear.weight(), temporary);
-                return linear.withWeight(quantizer.quantize(compute, linear.name(), decoded, arena));
-            }
+            return QuantizedLinear.of(linear, quantizer, compute, arena);
         });
     }
 }

@@ -32,7 +32,7 @@ class FluxMergeTest {
                 adapters = adapters.with(adapter, file.equals("control") ? 0.85f : 0.6f);
             }
             Path out = folder.resolve("merged");
-            assertThat(FluxMerge.directory(FluxFiles.path("dev"), out, false, adapters, null, compute))
+            assertThat(FluxMerge.directory(FluxFiles.path("dev"), out, false, adapters, null, compute).changed())
                     .isEqualTo(base.linears().size());
 
             TensorSource fused = FluxFiles.golden("fused.safetensors", arena);

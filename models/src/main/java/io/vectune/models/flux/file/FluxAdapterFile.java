@@ -30,6 +30,7 @@ import org.jspecify.annotations.Nullable;
 public final class FluxAdapterFile {
     /// What diffusers calls an adapter in a directory.
     public static final String DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
+
     private static final String PEFT_FILE = "adapter_model.safetensors";
     private static final String PEFT_CONFIG = "adapter_config.json";
 

@@ -95,8 +95,7 @@ public record FluxAdapterSummary(
         KeyStyle style = KeyStyle.of(source.names());
         boolean control = norms > 0 || inFeatures > latents;
         return Optional.of(
-                new FluxAdapterSummary(
-                        style, control, ranks, targets, inFeatures, norms, biases, alphas, textEncoder));
+                new FluxAdapterSummary(style, control, ranks, targets, inFeatures, norms, biases, alphas, textEncoder));
     }
 
     private static Tensor matrix(TensorSource source, String name) {

@@ -1,6 +1,7 @@
 package io.vectune.models.flux;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterSet;
@@ -8,12 +9,14 @@ import io.vectune.models.TestModels;
 import io.vectune.models.flux.file.FluxAdapterFile;
 import io.vectune.models.flux.file.FluxAdapterWriter;
 import io.vectune.models.flux.file.FluxRowsFile;
-import io.vectune.models.train.FluxTrainer;
+import io.vectune.models.train.FlowMatchingObjective;
 import io.vectune.models.train.OptimizerChoice;
+import io.vectune.models.train.Trainer;
 import io.vectune.models.train.TrainerOptions;
 import io.vectune.quant.QuantizeOptions;
 import io.vectune.quant.Quantizers;
 import io.vectune.quant.WeightQuantizer;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.safetensors.SafetensorsWriter;
@@ -33,7 +36,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-class FluxTrainerTest {
+class FluxTrainingTest {
     private final Arena arena = Arena.ofShared();
     private final ThreadTeam team = ThreadTeam.of(2);
     private final Compute compute = new Compute(team);
@@ -60,6 +63,19 @@ class FluxTrainerTest {
         return FluxRowsFile.read(file, base.config(), arena);
     }
 
+    private static Trainer trainer(
+            FluxModel model,
+            AdapterSet set,
+            Compute compute,
+            List<FluxRow> rows,
+            FlowMatching task,
+            int rowsPerStep,
+            TrainerOptions options) {
+        FlowMatchingObjective objective =
+                new FlowMatchingObjective(model, set, compute, rows, task, rowsPerStep, false);
+        return new Trainer(set, compute, objective, options);
+    }
+
     private FluxModel quantized(String method) {
         WeightQuantizer quantizer = Quantizers.of(QuantizeOptions.of(method));
         return base.withLinears(linear -> {
@@ -79,7 +95,7 @@ class FluxTrainerTest {
         FlowMatching task = new FlowMatching(FlowMatching.Sampling.LOGIT_NORMAL, 3.5f, 1);
         TrainerOptions options = TrainerOptions.of(5e-3, OptimizerChoice.AdamW.withDefaults(0), 60, 1).withClip(1);
         try (AdapterSet set = AdapterSet.create(config, wide.sites(), compute, 1);
-                FluxTrainer trainer = new FluxTrainer(wide, set, compute, rows, task, 2, options)) {
+                Trainer trainer = trainer(wide, set, compute, rows, task, 2, options)) {
             double[] losses = new double[60];
             trainer.run(step -> losses[step.step() - 1] = step.loss());
             double early = 0;
@@ -91,7 +107,7 @@ class FluxTrainerTest {
             assertThat(late).isLessThan(0.7 * early);
 
             Path file = folder.resolve("trained.safetensors");
-            FluxAdapterWriter.write(set, file);
+            FluxAdapterWriter.write(set, Map.of(), file);
             FluxAdapter read = FluxAdapterFile.read(file, base.config(), arena);
             FluxAdapters loaded = FluxAdapters.none(base).with(read, 1);
             FluxInputs inputs = task.draw(rows.getFirst(), 7, arena).inputs();
@@ -116,11 +132,43 @@ class FluxTrainerTest {
             try (ThreadTeam threads = ThreadTeam.of(1 + 2 * run);
                     Compute session = new Compute(threads);
                     AdapterSet set = AdapterSet.create(config, wide.sites(), session, 1);
-                    FluxTrainer trainer = new FluxTrainer(wide, set, session, rows, task, 1, options)) {
+                    Trainer trainer = trainer(wide, set, session, rows, task, 1, options)) {
                 trainer.run(step -> own[step.step() - 1] = step.loss());
             }
         }
         assertThat(losses[1]).isEqualTo(losses[0]);
+    }
+
+    @Test
+    void aResumedRunHasTheBitsOfAnUninterruptedOne() {
+        List<FluxRow> rows = rows();
+        FluxModel wide = base.widened(rows.getFirst().inChannels());
+        AdapterConfig config =
+                AdapterConfig.of("lora", Map.of("r", 2, "lora_dropout", 0.1, "target_modules", "all-linear"));
+        FlowMatching task = new FlowMatching(FlowMatching.Sampling.UNIFORM, 3.5f, 1);
+        TrainerOptions options = TrainerOptions.of(1e-2, OptimizerChoice.AdamW.withDefaults(0.1), 5, 1).withClip(1);
+        Path checkpoint = folder.resolve("checkpoint.safetensors");
+        double[] losses = new double[5];
+        double[] resumed = new double[5];
+        try (AdapterSet set = AdapterSet.create(config, wide.sites(), compute, 1);
+                Trainer trainer = trainer(wide, set, compute, rows, task, 3, options)) {
+            trainer.run(step -> losses[step.step() - 1] = step.loss(), checkpoint, 3);
+        }
+        try (AdapterSet set = AdapterSet.create(config, wide.sites(), compute, 1);
+                Trainer trainer = trainer(wide, set, compute, rows, task, 3, options)) {
+            trainer.resume(checkpoint);
+            assertThat(trainer.stepsDone()).isEqualTo(3);
+            trainer.run(step -> resumed[step.step() - 1] = step.loss());
+        }
+        assertThat(resumed[3]).isEqualTo(losses[3]);
+        assertThat(resumed[4]).isEqualTo(losses[4]);
+        try (AdapterSet set = AdapterSet.create(config, wide.sites(), compute, 1);
+                Trainer trainer = trainer(wide, set, compute, rows, task, 2, options)) {
+            assertThatThrownBy(() -> trainer.resume(checkpoint))
+                    .isInstanceOf(VectuneException.class)
+                    .hasMessageContaining("2 rows a step")
+                    .hasMessageContaining("3 rows a step");
+        }
     }
 
     @ParameterizedTest
