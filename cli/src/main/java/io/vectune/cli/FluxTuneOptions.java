@@ -12,7 +12,13 @@ final class FluxTuneOptions {
     static final List<String> NAMES = List.of("--guidance", "--noise");
 
     /// Names of options that only decoders have.
-    static final List<String> OF_DECODERS = List.of("--max-length", "--append-eos", "--calibration", "--calibration-opposite", "--gradient-checkpointing");
+    static final List<String> OF_DECODERS =
+            List.of(
+                    "--max-length",
+                    "--append-eos",
+                    "--calibration",
+                    "--calibration-opposite",
+                    "--gradient-checkpointing");
 
     private static final float GUIDANCE = 3.5f;
 

@@ -236,7 +236,7 @@ final class TuneCommand implements Callable<Integer> {
         if (FluxLoader.isOne(model)) {
             return tuneFlux(output);
         }
-        requireNone(FluxTuneOptions.NAMES, "belong to Flux transformers, and --model is none");
+        requireNone(FluxTuneOptions.NAMES, "Flux transformers, and " + model + " is none");
         TuneTarget target = TuneTarget.of(out, start.initFrom);
         target.check(resume, force);
         try (Host host = Host.open(model, quantize.quantizer(), List.of(), threads)) {
@@ -260,7 +260,7 @@ final class TuneCommand implements Callable<Integer> {
     }
 
     private int tuneFlux(Output output) {
-        requireNone(FluxTuneOptions.OF_DECODERS, "belong to decoders, and --model is a Flux transformer");
+        requireNone(FluxTuneOptions.OF_DECODERS, "decoders, and " + model + " is a Flux transformer");
         requireRowsOfAStep();
         TuneTarget target = TuneTarget.ofFlux(out);
         target.check(resume, force);
@@ -324,10 +324,10 @@ final class TuneCommand implements Callable<Integer> {
     }
 
     /// Refuses options that have no meaning for the model.
-    private void requireNone(List<String> names, String because) {
+    private void requireNone(List<String> names, String owner) {
         for (String name : names) {
             if (spec.commandLine().getParseResult().hasMatchedOption(name)) {
-                throw new UsageException(name + ": " + String.join(" and ", names) + " " + because);
+                throw new UsageException(name + " belongs to " + owner);
             }
         }
     }

@@ -66,13 +66,7 @@ public final class BatchPlan {
         for (TokenRow row : rows) {
             hash = 31 * (31 * hash + Arrays.hashCode(row.ids())) + Arrays.hashCode(row.labels());
         }
-        return String.format(
-                Locale.ROOT,
-                "%08x by %d x %d of %s",
-                hash,
-                accumulation,
-                batchSize,
-                order.description());
+        return String.format(Locale.ROOT, "%08x by %d x %d of %s", hash, accumulation, batchSize, order.description());
     }
 
     /// The largest micro-batch that can come.
