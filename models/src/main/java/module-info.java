@@ -12,6 +12,7 @@ module io.vectune.models {
     requires jinjava;
     requires tools.jackson.databind;
 
+    exports io.vectune.models.bench;
     exports io.vectune.models.chat;
     exports io.vectune.models.data;
     exports io.vectune.models.checkpoint;

@@ -31,6 +31,7 @@ import picocli.CommandLine.ScopeType;
             EvalCommand.class,
             TuneCommand.class,
             GenerateCommand.class,
+            BenchCommand.class,
             FluxCommand.class,
             HelpCommand.class
         })

@@ -9,7 +9,8 @@ import org.openjdk.jmh.runner.options.CommandLineOptions;
 import org.openjdk.jmh.runner.options.Options;
 import org.openjdk.jmh.runner.options.OptionsBuilder;
 
-/// JMH's command line with this project's defaults: the gc profiler, and the incubator module in every fork.
+/// JMH's command line with this project's defaults: the gc profiler, the best operation beside the machine's limits,
+/// and the incubator module in every fork.
 public final class Benchmarks {
     private Benchmarks() {}
 
@@ -25,6 +26,7 @@ public final class Benchmarks {
                         .parent(asked)
                         .jvmArgsPrepend("--add-modules", "jdk.incubator.vector", "-Xmx4g")
                         .addProfiler(GCProfiler.class)
+                        .addProfiler(BestOperation.class)
                         .build();
         Runner runner = new Runner(options);
         if (asked.shouldList()) {

@@ -1,7 +1,7 @@
 package io.vectune.jmh;
 
 import io.vectune.runtime.compute.Compute;
-import io.vectune.runtime.compute.MachineLimits;
+import io.vectune.runtime.compute.LimitProbe;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
@@ -21,7 +21,7 @@ public abstract class KernelState {
     protected Arena arena;
     protected ThreadTeam team;
     protected Compute compute;
-    protected MachineLimits limits;
+    private LimitProbe probe;
 
     @SuppressWarnings("NullAway.Init") // JMH calls open before anything else
     protected KernelState() {}
@@ -32,7 +32,8 @@ public abstract class KernelState {
         arena = Arena.ofShared();
         team = ThreadTeam.of(threads);
         compute = new Compute(team);
-        limits = MachineLimits.measure(team);
+        probe = new LimitProbe(team);
+        ForkRecord.open(probe, threads);
         prepare();
     }
 
@@ -41,6 +42,8 @@ public abstract class KernelState {
 
     @TearDown
     public void shut() {
+        ForkRecord.close();
+        probe.close();
         compute.close();
         team.close();
         arena.close();

@@ -1,6 +1,9 @@
 package io.vectune.jmh.guard;
 
 import io.vectune.runtime.FileFormatException;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -8,17 +11,24 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.StringJoiner;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ObjectNode;
 
-/// The reviewed file of what is guarded: a JSON object with `entries`, each a [GuardEntry].
+/// The reviewed file of what is guarded: a JSON object with `vectorBits` and `entries`, each a [GuardEntry].
 ///
+/// @param vectorBits width of the vectors that the shares were recorded with; 0 if they hold for any
 /// @param entries in the order in which they run
-public record GuardBaseline(List<GuardEntry> entries) {
+public record GuardBaseline(int vectorBits, List<GuardEntry> entries) {
     private static final double DEFAULT_TOLERANCE = 0.8;
     private static final double DEFAULT_MAX_BYTES = 1;
+
+    /// The fraction of a measured ratio that is recorded as the least.
+    private static final double RATIO_TOLERANCE = 0.7;
 
     public GuardBaseline {
         entries = List.copyOf(entries);
@@ -42,16 +52,73 @@ public record GuardBaseline(List<GuardEntry> entries) {
     public static GuardBaseline read(Path file) {
         try {
             List<GuardEntry> entries = new ArrayList<>();
-            for (JsonNode node : new JsonMapper().readTree(file.toFile()).path("entries")) {
+            JsonNode root = new JsonMapper().readTree(file.toFile());
+            for (JsonNode node : root.path("entries")) {
                 entries.add(entry(node));
             }
             if (entries.isEmpty()) {
                 throw new FileFormatException(file + ": expected entries, found none");
             }
-            return new GuardBaseline(entries);
+            return new GuardBaseline(root.path("vectorBits").asInt(0), entries);
         } catch (JacksonException | IllegalArgumentException unfit) {
             throw new FileFormatException(file + ": " + unfit.getMessage(), unfit);
         }
+    }
+
+    /// Writes the file again with the shares and ratios that were found, an entry a line, for review.
+    ///
+    /// @param circumstances of the measurement, for people
+    public static void record(
+            Path file, Map<String, Measurement> found, int vectorBits, Map<String, String> circumstances)
+            throws IOException {
+        JsonMapper mapper = new JsonMapper();
+        JsonNode old = mapper.readTree(file.toFile());
+        ObjectNode about = mapper.createObjectNode();
+        circumstances.forEach(about::put);
+        StringJoiner lines = new StringJoiner(",\n    ", "  \"entries\": [\n    ", "\n  ]\n");
+        for (JsonNode node : old.path("entries")) {
+            ObjectNode entry = (ObjectNode) node;
+            Measurement measurement = found.get(text(entry, "name"));
+            if (measurement != null) {
+                entry.put("share", Math.round(10 * measurement.share()) / 10.0);
+                entry.put("spread", Math.round(100 * measurement.spread()) / 100.0);
+                Measurement other = found.get(entry.path("relativeTo").asString(""));
+                if (other != null) {
+                    double ratio = measurement.rate() / other.rate();
+                    entry.put("minRatio", Math.round(10 * RATIO_TOLERANCE * ratio) / 10.0);
+                }
+            }
+            lines.add(mapper.writeValueAsString(entry));
+        }
+        Files.writeString(
+                file,
+                "{\n  \"vectorBits\": "
+                        + vectorBits
+                        + ",\n  \"recorded\": "
+                        + mapper.writeValueAsString(about)
+                        + ",\n"
+                        + lines
+                        + "}\n",
+                StandardCharsets.UTF_8);
+    }
+
+    /// The entry of a name; null if there is none.
+    public @Nullable GuardEntry find(@Nullable String name) {
+        return entries.stream().filter(entry -> entry.name().equals(name)).findFirst().orElse(null);
+    }
+
+    /// The entries whose names match, and those that they are relative to.
+    public GuardBaseline only(Pattern names) {
+        Set<String> kept = new HashSet<>();
+        for (GuardEntry entry : entries) {
+            if (names.matcher(entry.name()).find()) {
+                kept.add(entry.name());
+                if (entry.relativeTo() != null) {
+                    kept.add(entry.relativeTo());
+                }
+            }
+        }
+        return new GuardBaseline(vectorBits, entries.stream().filter(entry -> kept.contains(entry.name())).toList());
     }
 
     private static GuardEntry entry(JsonNode node) {

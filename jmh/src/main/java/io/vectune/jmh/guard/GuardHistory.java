@@ -18,7 +18,7 @@ import tools.jackson.databind.json.JsonMapper;
 /// @param file the history; it need not exist
 public record GuardHistory(Path file) {
     private static final int WIDTH = 900;
-    private static final int HEIGHT = 420;
+    private static final int HEIGHT = 520;
     private static final int LEFT = 50;
     private static final int RIGHT = 300;
     private static final int TOP = 20;
@@ -36,6 +36,11 @@ public record GuardHistory(Path file) {
                 file, line + "\n", StandardCharsets.UTF_8, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
     }
 
+    /// Where the plot lies: beside the history.
+    public Path plotFile() {
+        return file.resolveSibling(file.getFileName() + ".svg");
+    }
+
     /// A plot of all shares over the runs, as SVG.
     public String plot() throws IOException {
         List<JsonNode> runs = new ArrayList<>();
@@ -44,7 +49,7 @@ public record GuardHistory(Path file) {
         }
         Map<String, StringBuilder> lines = new LinkedHashMap<>();
         for (int run = 0; run < runs.size(); run++) {
-            double x = LEFT + (WIDTH - LEFT - RIGHT) * (runs.size() == 1 ? 0.5 : (double) run / (runs.size() - 1));
+            double x = x(run, runs.size());
             for (Map.Entry<String, JsonNode> share : runs.get(run).path("shares").properties()) {
                 double y = y(share.getValue().asDouble());
                 lines.computeIfAbsent(share.getKey(), name -> new StringBuilder())
@@ -72,6 +77,16 @@ public record GuardHistory(Path file) {
                             y(percent) + 4,
                             percent));
         }
+        int labelled = Math.max(1, runs.size() / 8);
+        for (int run = 0; run < runs.size(); run += labelled) {
+            svg.append(
+                    String.format(
+                            Locale.ROOT,
+                            "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\" fill=\"#666\">%s</text>%n",
+                            x(run, runs.size()),
+                            HEIGHT - BOTTOM + 14,
+                            escaped(runs.get(run).path("commit").asString(""))));
+        }
         int series = 0;
         for (Map.Entry<String, StringBuilder> line : lines.entrySet()) {
             String color = COLORS.get(series % COLORS.size());
@@ -93,9 +108,13 @@ public record GuardHistory(Path file) {
                         Locale.ROOT,
                         "<text x=\"%d\" y=\"%d\">share of the limit measured in the same fork, %d runs</text>%n</svg>%n",
                         LEFT,
-                        HEIGHT - 12,
+                        HEIGHT - 6,
                         runs.size()));
         return svg.toString();
+    }
+
+    private static double x(int run, int runs) {
+        return LEFT + (WIDTH - LEFT - RIGHT) * (runs == 1 ? 0.5 : (double) run / (runs - 1));
     }
 
     private static double y(double percent) {

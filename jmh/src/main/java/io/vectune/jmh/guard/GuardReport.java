@@ -21,7 +21,7 @@ public record GuardReport(List<GuardVerdict> verdicts) {
     /// One table for people: share of the limit now and recorded, bytes an operation, ratio, verdict.
     public String table() {
         StringBuilder table = new StringBuilder();
-        String line = "%-34s %-12s %8s %9s %10s %7s  %s%n";
+        String line = "%-34s %-16s %8s %9s %9s %7s  %s%n";
         table.append(
                 String.format(
                         Locale.ROOT, line, "benchmark", "metric", "now", "recorded", "bytes/op", "ratio", "verdict"));

@@ -9,17 +9,15 @@ import java.util.Locale;
 /// @param bytes bytes allocated an operation now
 /// @param ratio operations a second over those of the entry it is relative to; NaN where there is none
 /// @param problem what is wrong; empty if it passes
-/// @param forks forks that were run for it
-public record GuardVerdict(
-        GuardEntry entry, double share, double rate, double bytes, double ratio, String problem, int forks) {
+public record GuardVerdict(GuardEntry entry, double share, double rate, double bytes, double ratio, String problem) {
     public boolean passed() {
         return problem.isEmpty();
     }
 
-    static GuardVerdict of(GuardEntry entry, Measurement found, double relativeRate, int forks) {
+    static GuardVerdict of(GuardEntry entry, Measurement found, double relativeRate, boolean speedCounts) {
         double ratio = Double.isNaN(relativeRate) ? Double.NaN : found.rate() / relativeRate;
         String problem = "";
-        if (!(found.share() >= entry.leastShare())) {
+        if (speedCounts && !(found.share() >= entry.leastShare())) {
             problem =
                     String.format(
                             Locale.ROOT,
@@ -38,7 +36,7 @@ public record GuardVerdict(
                             found.bytesPerOperation(),
                             entry.maxBytes());
         }
-        if (!Double.isNaN(ratio) && !(ratio >= entry.minRatio())) {
+        if (speedCounts && !Double.isNaN(ratio) && !(ratio >= entry.minRatio())) {
             problem +=
                     String.format(
                             Locale.ROOT,
@@ -48,6 +46,6 @@ public record GuardVerdict(
                             entry.relativeTo(),
                             entry.minRatio());
         }
-        return new GuardVerdict(entry, found.share(), found.rate(), found.bytesPerOperation(), ratio, problem, forks);
+        return new GuardVerdict(entry, found.share(), found.rate(), found.bytesPerOperation(), ratio, problem);
     }
 }

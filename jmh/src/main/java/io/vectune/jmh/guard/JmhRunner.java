@@ -1,12 +1,10 @@
 package io.vectune.jmh.guard;
 
+import io.vectune.jmh.BestOperation;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
-import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
-import org.openjdk.jmh.infra.IterationParams;
-import org.openjdk.jmh.profile.GCProfiler;
 import org.openjdk.jmh.results.BenchmarkResult;
 import org.openjdk.jmh.results.IterationResult;
 import org.openjdk.jmh.results.Result;
@@ -23,14 +21,18 @@ import org.openjdk.jmh.runner.options.VerboseMode;
 /// @param warmupMillis of all warm-up iterations together
 /// @param iterationMillis of each of the measured iterations
 public record JmhRunner(int warmupMillis, int iterationMillis) implements BenchmarkRunner {
-    private static final int ITERATIONS = 3;
-
-    /// Bytes that JMH itself allocates in one iteration, at most: its timer thread, results and the gc profiler.
-    private static final double HARNESS_BYTES = 200_000;
+    private static final int ITERATIONS = 6;
 
     @Override
     public Measurement measure(GuardEntry entry, int forks) {
-        List<String> jvmArgs = new ArrayList<>(List.of("--add-modules", "jdk.incubator.vector", "-Xmx4g"));
+        List<String> jvmArgs =
+                new ArrayList<>(
+                        List.of(
+                                "--add-modules",
+                                "jdk.incubator.vector",
+                                "--sun-misc-unsafe-memory-access=allow",
+                                "-Xmx4g",
+                                "-Xshare:auto"));
         jvmArgs.addAll(entry.jvmArgs());
         ChainedOptionsBuilder options =
                 new OptionsBuilder()
@@ -41,7 +43,7 @@ public record JmhRunner(int warmupMillis, int iterationMillis) implements Benchm
                         .measurementIterations(ITERATIONS)
                         .measurementTime(TimeValue.milliseconds(iterationMillis))
                         .jvmArgsPrepend(jvmArgs.toArray(String[]::new))
-                        .addProfiler(GCProfiler.class)
+                        .addProfiler(BestOperation.class)
                         .shouldFailOnError(true)
                         .verbosity(VerboseMode.SILENT);
         entry.parameters().forEach((name, value) -> options.param(name, value));
@@ -62,34 +64,19 @@ public record JmhRunner(int warmupMillis, int iterationMillis) implements Benchm
         List<Double> rates = new ArrayList<>();
         List<Double> bytes = new ArrayList<>();
         for (BenchmarkResult fork : result.getBenchmarkResults()) {
-            IterationParams params = fork.getParams().getMeasurement();
-            double seconds = params.getTime().convertTo(TimeUnit.MILLISECONDS) / 1000.0;
-            double share = 0;
-            double rate = 0;
-            double allocated = Double.POSITIVE_INFINITY;
-            for (IterationResult iteration : fork.getIterationResults()) {
-                double iterationRate = iteration.getPrimaryResult().getScore();
-                share = Math.max(share, secondary(entry, iteration, entry.metric()));
-                rate = Math.max(rate, iterationRate);
-                double harness = HARNESS_BYTES / Math.max(1, iterationRate * seconds);
-                allocated =
-                        Math.min(allocated, Math.max(0, secondary(entry, iteration, "gc.alloc.rate.norm") - harness));
-            }
-            shares.add(share);
-            rates.add(rate);
-            bytes.add(allocated);
+            // The record of a fork grows: its last iteration knows the best of all.
+            IterationResult last = List.copyOf(fork.getIterationResults()).getLast();
+            shares.add(secondary(entry, last, entry.metric()));
+            rates.add(secondary(entry, last, "rate"));
+            bytes.add(secondary(entry, last, "bytes"));
         }
         return new Measurement(shares, rates, bytes);
     }
 
-    @SuppressWarnings("rawtypes") // as the library declares them
     private static double secondary(GuardEntry entry, IterationResult iteration, String name) {
-        for (var each : iteration.getSecondaryResults().entrySet()) {
-            // The gc profiler's labels have a leading dot in some versions.
-            if (each.getKey().endsWith(name)) {
-                Result<?> result = each.getValue();
-                return result.getScore();
-            }
+        Result<?> result = iteration.getSecondaryResults().get(BestOperation.PREFIX + name);
+        if (result != null) {
+            return result.getScore();
         }
         throw new IllegalStateException(
                 entry.name()

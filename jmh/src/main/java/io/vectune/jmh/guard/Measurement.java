@@ -1,18 +1,24 @@
 package io.vectune.jmh.guard;
 
 import java.util.List;
+import java.util.stream.Stream;
 
-/// What the forks of one benchmark showed. Of each fork the best iteration counts, since a disturbance only makes it
+/// What the forks of one benchmark showed. Of each fork the best operation counts, since a disturbance only makes it
 /// slower; of the forks the median, since one of them may have been compiled badly.
 ///
 /// @param shares the guarded metric of each fork
 /// @param rates operations a second of each fork
-/// @param bytes bytes allocated an operation, of each fork, without what the harness allocates itself
+/// @param bytes bytes that the calling thread allocated an operation, of each fork
 public record Measurement(List<Double> shares, List<Double> rates, List<Double> bytes) {
     public Measurement {
         shares = List.copyOf(shares);
         rates = List.copyOf(rates);
         bytes = List.copyOf(bytes);
+    }
+
+    /// The forks of both.
+    public Measurement and(Measurement other) {
+        return new Measurement(joined(shares, other.shares), joined(rates, other.rates), joined(bytes, other.bytes));
     }
 
     /// The median share.
@@ -35,6 +41,10 @@ public record Measurement(List<Double> shares, List<Double> rates, List<Double> 
         double largest = shares.stream().mapToDouble(Double::doubleValue).max().orElse(0);
         double smallest = shares.stream().mapToDouble(Double::doubleValue).min().orElse(0);
         return smallest > 0 ? largest / smallest : Double.POSITIVE_INFINITY;
+    }
+
+    private static List<Double> joined(List<Double> first, List<Double> second) {
+        return Stream.concat(first.stream(), second.stream()).toList();
     }
 
     private static double median(List<Double> values) {

@@ -1,7 +1,9 @@
 package io.vectune.jmh.guard;
 
+import io.vectune.jmh.KernelState;
+import io.vectune.jmh.Rates;
+import io.vectune.runtime.tensor.Matrix;
 import java.util.concurrent.TimeUnit;
-import org.openjdk.jmh.annotations.AuxCounters;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Mode;
@@ -10,49 +12,76 @@ import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.infra.Blackhole;
 
-/// One piece of work, done well, done slowly, and done with a hidden allocation.
+/// One kernel as it should be, as a scalar loop, and with a hidden allocation.
 @BenchmarkMode(Mode.Throughput)
 @OutputTimeUnit(TimeUnit.SECONDS)
-@State(Scope.Benchmark)
 public class PlantedBenchmarks {
-    private final float[] numbers = new float[4096];
+    /// y += x, in the L2 cache.
+    @State(Scope.Benchmark)
+    public static class Rows extends KernelState {
+        private static final int TOKENS = 64;
+        private static final int FEATURES = 1024;
 
-    /// A metric on the scale of the guarded ones: operations a second in units of a hundredth of what `good` is sure
-    /// of.
-    @State(Scope.Thread)
-    @AuxCounters(AuxCounters.Type.OPERATIONS)
-    public static class Metric {
-        public double readPercent;
-    }
+        private final float[] xArray = new float[TOKENS * FEATURES];
+        private final float[] yArray = new float[TOKENS * FEATURES];
+        private Matrix x;
+        private Matrix y;
 
-    @Benchmark
-    public float good(Metric metric) {
-        metric.readPercent += 1e-3;
-        return sum();
-    }
+        @SuppressWarnings("NullAway.Init") // set by prepare
+        public Rows() {}
 
-    @Benchmark
-    public float slow(Metric metric) {
-        metric.readPercent += 1e-3;
-        float total = 0;
-        for (int round = 0; round < 20; round++) {
-            total += sum();
+        @Override
+        protected void prepare() {
+            x = random(TOKENS, FEATURES, 1);
+            y = Matrix.allocate(arena, TOKENS, FEATURES);
+            for (int row = 0; row < TOKENS; row++) {
+                for (int column = 0; column < FEATURES; column++) {
+                    xArray[row * FEATURES + column] = x.get(row, column);
+                }
+            }
+            addVectors();
+            requireClose("y", x.get(3, 5), yArray[3 * FEATURES + 5], 1);
+            addInScalars();
+            requireClose("y", x.get(3, 5), y.get(3, 5), 1);
         }
-        return total;
+
+        /// The compiler makes vectors of this.
+        private void addVectors() {
+            for (int i = 0; i < yArray.length; i++) {
+                yArray[i] += xArray[i];
+            }
+        }
+
+        /// And none of this.
+        private void addInScalars() {
+            for (int row = 0; row < TOKENS; row++) {
+                for (int column = 0; column < FEATURES; column++) {
+                    y.set(row, column, y.get(row, column) + x.get(row, column));
+                }
+            }
+        }
+
+        private double bytes() {
+            return 3.0 * 4 * TOKENS * FEATURES;
+        }
     }
 
     @Benchmark
-    public float allocating(Metric metric, Blackhole blackhole) {
-        metric.readPercent += 1e-3;
-        blackhole.consume(new float[1024]);
-        return sum();
+    public void good(Rows rows, Rates rates) {
+        rows.addVectors();
+        rates.add(rows, 0, rows.bytes());
     }
 
-    private float sum() {
-        float total = 0;
-        for (float number : numbers) {
-            total += number;
-        }
-        return total;
+    @Benchmark
+    public void scalarLoop(Rows rows, Rates rates) {
+        rows.addInScalars();
+        rates.add(rows, 0, rows.bytes());
+    }
+
+    @Benchmark
+    public void allocating(Rows rows, Rates rates, Blackhole blackhole) {
+        rows.addVectors();
+        blackhole.consume(new float[16]);
+        rates.add(rows, 0, rows.bytes());
     }
 }

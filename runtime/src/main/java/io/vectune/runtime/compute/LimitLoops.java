@@ -2,7 +2,7 @@ package io.vectune.runtime.compute;
 
 import java.lang.foreign.MemorySegment;
 
-/// The loops that [MachineLimits] times.
+/// The loops that [LimitProbe] times.
 interface LimitLoops {
     /// Independent chains of multiply-adds: more than latency times units of any core of today (4 cycles x 2 units).
     int CHAINS = 12;
