@@ -1,5 +1,6 @@
 package io.vectune.adapters;
 
+import io.vectune.adapters.kind.TrainableTokens;
 import io.vectune.adapters.target.Targeting;
 import io.vectune.runtime.VectuneException;
 import java.util.HashMap;
@@ -15,9 +16,15 @@ import org.jspecify.annotations.Nullable;
 /// @param recipe the kind and its options
 /// @param targeting which layers
 /// @param biases which biases of the base are trained too
+/// @param tokens by the name of an embedding: tokens whose rows are trained beside the adapters
 /// @param description fields that say something about the adapter and change nothing: `task_type`,
 ///   `base_model_name_or_path`
-public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Biases biases, Map<String, Object> description) {
+public record AdapterConfig(
+        AdapterRecipe recipe,
+        Targeting targeting,
+        Biases biases,
+        Map<String, List<Integer>> tokens,
+        Map<String, Object> description) {
     /// Which biases of the base are trained too.
     public enum Biases {
         /// None.
@@ -32,6 +39,7 @@ public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Biases bi
             List.of("task_type", "base_model_name_or_path", "revision", "auto_mapping", "peft_version");
 
     public AdapterConfig {
+        tokens = Map.copyOf(tokens);
         description = Map.copyOf(description);
     }
 
@@ -50,8 +58,9 @@ public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Biases bi
         }
         fields.ignore("inference_mode", "runtime_config");
         Biases biases = biases(fields, recipe.peftType());
+        Map<String, List<Integer>> tokens = TrainableTokens.readBeside(fields);
         fields.refuseUnread(recipe.kind());
-        return new AdapterConfig(recipe, targeting, biases, description);
+        return new AdapterConfig(recipe, targeting, biases, tokens, description);
     }
 
     // PEFT calls the middle choice after the type: lora_only, hra_only.
@@ -68,6 +77,14 @@ public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Biases bi
             return Biases.ADAPTED;
         }
         throw fields.wrong("bias", "none, all or " + only, text);
+    }
+
+    /// The parts of a host that get an adapter of this kind, in the host's order.
+    ///
+    /// @param strict whether each name must match a part; PEFT asks only that one of them does
+    /// @throws VectuneException if nothing matches, or a name matches nothing; near matches are offered
+    public List<LayerSite> select(List<LayerSite> sites, boolean strict) {
+        return targeting.select(sites.stream().filter(site -> recipe.sitsOn(site.part())).toList(), strict);
     }
 
     /// A configuration by the kind's name and the options of PEFT: what a command line gives.
@@ -97,6 +114,9 @@ public record AdapterConfig(AdapterRecipe recipe, Targeting targeting, Biases bi
         fields.putIfAbsent("task_type", null);
         fields.putIfAbsent("base_model_name_or_path", null);
         fields.putAll(recipe.fields());
+        if (!tokens.isEmpty()) {
+            fields.put("trainable_token_indices", tokens);
+        }
         fields.putAll(targeting.fields());
         return fields;
     }

@@ -7,6 +7,7 @@ import io.vectune.adapters.kind.Dora;
 import io.vectune.adapters.kind.Gralora;
 import io.vectune.adapters.kind.Hra;
 import io.vectune.adapters.kind.Ia3;
+import io.vectune.adapters.kind.LnTuning;
 import io.vectune.adapters.kind.Loha;
 import io.vectune.adapters.kind.Lokr;
 import io.vectune.adapters.kind.Lora;
@@ -14,6 +15,7 @@ import io.vectune.adapters.kind.Miss;
 import io.vectune.adapters.kind.Oft;
 import io.vectune.adapters.kind.Pissa;
 import io.vectune.adapters.kind.Road;
+import io.vectune.adapters.kind.TrainableTokens;
 import io.vectune.adapters.kind.Vera;
 import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
@@ -43,7 +45,9 @@ public final class AdapterKinds {
                     AdaLora.KIND,
                     Loha.KIND,
                     Lokr.KIND,
-                    Gralora.KIND);
+                    Gralora.KIND,
+                    LnTuning.KIND,
+                    TrainableTokens.KIND);
 
     private AdapterKinds() {}
 

@@ -21,6 +21,11 @@ public interface AdapterRecipe {
         return List.of("q_proj", "v_proj");
     }
 
+    /// Whether this kind can adapt such a part of a host; most sit on linear layers.
+    default boolean sitsOn(LayerSite.Part part) {
+        return part.isLinear();
+    }
+
     /// This recipe with what its layers share; most kinds share nothing.
     ///
     /// @param arena owns what is shared

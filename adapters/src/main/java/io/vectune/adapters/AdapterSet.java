@@ -2,6 +2,9 @@ package io.vectune.adapters;
 
 import io.vectune.adapters.kind.BiasTuned;
 import io.vectune.adapters.kind.FullWeight;
+import io.vectune.adapters.kind.LnTuning;
+import io.vectune.adapters.kind.TrainableTokens;
+import io.vectune.adapters.target.Targeting;
 import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
@@ -13,6 +16,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
 /// The adapters of a model: one for each target layer, by the layer's name. The map never changes; the parameters do
@@ -41,7 +45,7 @@ public final class AdapterSet implements AutoCloseable {
     public static AdapterSet create(AdapterConfig config, List<LayerSite> sites, Initialization initialization) {
         return build(
                 config,
-                config.targeting().select(sites, true),
+                config.select(sites, true),
                 sites,
                 site -> StoredShapes.NONE,
                 (adapter, site) -> initialize(config, adapter, site, initialization),
@@ -52,6 +56,8 @@ public final class AdapterSet implements AutoCloseable {
             AdapterConfig config, Adapter adapter, LayerSite site, Initialization initialization) {
         switch (adapter) {
             case FullWeight full -> {}
+            case LnTuning norm -> {}
+            case TrainableTokens tokens -> {}
             case BiasTuned tuned -> {
                 Adapter inner = tuned.inner();
                 if (inner != null) {
@@ -109,6 +115,7 @@ public final class AdapterSet implements AutoCloseable {
                 Adapter adapter = set.beside(config, site);
                 if (adapter != null) {
                     filler.fill(adapter, site);
+                    checkFinite(adapter, site);
                     set.adapters.put(site.name(), adapter);
                     set.sites.put(site.name(), site);
                 }
@@ -124,7 +131,16 @@ public final class AdapterSet implements AutoCloseable {
     // What a layer without the configured kind gets.
     private @Nullable Adapter beside(AdapterConfig config, LayerSite site) {
         if (config.targeting().isSaved(site.name())) {
-            return new FullWeight(site, arena);
+            return site.part() == LayerSite.Part.NORM
+                    ? new LnTuning(site, "weight", arena)
+                    : new FullWeight(site, arena);
+        }
+        if (site.part() == LayerSite.Part.EMBEDDING) {
+            for (Map.Entry<String, List<Integer>> entry : config.tokens().entrySet()) {
+                if (isPart(site.name(), entry.getKey())) {
+                    return new TrainableTokens(site, entry.getValue(), TrainableTokens.KEY_BESIDE, arena);
+                }
+            }
         }
         boolean tuned = config.biases() == AdapterConfig.Biases.ALL && site.bias() != null;
         return tuned && !adapters.containsKey(site.name()) ? new BiasTuned(site, null, arena) : null;
@@ -132,15 +148,21 @@ public final class AdapterSet implements AutoCloseable {
 
     private void checkSaved(AdapterConfig config) {
         for (String name : config.targeting().modulesToSave()) {
-            boolean found = adapters.values().stream().anyMatch(FullWeight.class::isInstance);
-            if (!found || adapters.keySet().stream().noneMatch(module -> isPart(module, name))) {
-                throw new VectuneException(
-                        "modules_to_save: "
-                                + name
-                                + ": expected a linear layer of the model, found none"
-                                + NearMatches.hint(name, sites.keySet())
-                                + "; embeddings and norms cannot be trained whole");
-            }
+            requirePart("modules_to_save", name, module -> Targeting.isSaved(module, List.of(name)));
+        }
+        for (String name : config.tokens().keySet()) {
+            requirePart("trainable_token_indices", name, module -> isPart(module, name));
+        }
+    }
+
+    private void requirePart(String field, String name, Predicate<String> matches) {
+        if (adapters.keySet().stream().noneMatch(matches)) {
+            throw new VectuneException(
+                    field
+                            + ": "
+                            + name
+                            + ": expected a layer of the model, found none"
+                            + NearMatches.hint(name, sites.keySet()));
         }
     }
 
@@ -204,6 +226,7 @@ public final class AdapterSet implements AutoCloseable {
         for (AdapterSet member : members) {
             mixed.sites.putAll(member.sites);
         }
+        mixed.sites.forEach(AdapterSet::requireLinear);
         mixed.sites.forEach((module, site) ->
                 mixed.adapters.put(
                         module,
@@ -211,6 +234,15 @@ public final class AdapterSet implements AutoCloseable {
                                 site,
                                 members.stream().map(member -> Optional.ofNullable(member.adapter(module))).toList())));
         return mixed;
+    }
+
+    private static void requireLinear(String module, LayerSite site) {
+        if (!site.part().isLinear()) {
+            throw new IllegalArgumentException(
+                    module
+                            + ": an adapter of a norm or an embedding belongs to the whole batch; expected adapters of"
+                            + " linear layers in a mixed one");
+        }
     }
 
     /// The configuration.

@@ -79,13 +79,9 @@ final class Host implements AutoCloseable {
         return threads > 0 ? threads : CpuTopology.usablePhysicalCores();
     }
 
-    /// The linear layers that adapters can sit on.
+    /// The parts that adapters can sit on.
     static List<LayerSite> sites(DecoderModel model) {
-        return model.linears().stream()
-                .map(linear ->
-                        new LayerSite(
-                                linear.name(), linear.weight(), linear.bias(), linear.name().equals(DecoderModel.HEAD)))
-                .toList();
+        return model.sites();
     }
 
     private static @Nullable AdapterSet compose(List<Weighted> members) {

@@ -55,7 +55,7 @@ public final class Eva {
             Options options,
             Compute compute,
             long seed) {
-        List<LayerSite> targets = config.targeting().select(sites, true);
+        List<LayerSite> targets = config.select(sites, true);
         ConfigFields fields = new ConfigFields("eva", withoutNulls(config.fields()));
         int rank = fields.positive("r", 8);
         double alpha = fields.number("lora_alpha", 8);

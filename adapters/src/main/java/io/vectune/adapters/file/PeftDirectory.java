@@ -9,6 +9,7 @@ import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.kind.BiasTuned;
+import io.vectune.adapters.kind.TrainableTokens;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
@@ -27,6 +28,7 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 
 /// An adapter as the Python library PEFT stores it: a directory with `adapter_config.json` and
@@ -87,7 +89,7 @@ public final class PeftDirectory {
     /// @param prefix what stands before the module's name in the keys
     static AdapterSet fill(
             AdapterConfig config, TensorSource source, String prefix, List<LayerSite> sites, Compute compute) {
-        List<LayerSite> targets = config.targeting().select(sites, false);
+        List<LayerSite> targets = config.select(sites, false);
         Set<String> used = new LinkedHashSet<>();
         List<String> missing = new ArrayList<>();
         AdapterSet set =
@@ -105,6 +107,10 @@ public final class PeftDirectory {
                                 String name =
                                         stored.isShared() ? stored.key() : prefix + site.name() + "." + stored.key();
                                 used.add(name);
+                                if (adapter instanceof TrainableTokens) {
+                                    tiedHead(site, sites)
+                                            .ifPresent(head -> used.add(prefix + head + "." + stored.key()));
+                                }
                                 if (source.contains(name)) {
                                     TensorFill.read(
                                             source.tensor(name), parameter, stored, source.origin(), site.name());
@@ -127,6 +133,15 @@ public final class PeftDirectory {
             throw new FileFormatException(difference(source.origin(), missing, unexpected));
         }
         return set;
+    }
+
+    // PEFT writes the rows of a tied embedding a second time, under the output head.
+    @SuppressWarnings("ReferenceEquality") // tied means one object, not equal content
+    private static Optional<String> tiedHead(LayerSite embedding, List<LayerSite> sites) {
+        return sites.stream()
+                .filter(site -> site.outputHead() && site.weight() == embedding.weight())
+                .map(LayerSite::name)
+                .findFirst();
     }
 
     // "FILE: 2 tensors are missing (a, b), 1 is unexpected (c; near matches: a)"

@@ -5,9 +5,11 @@ import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterParameter.Role;
 import io.vectune.adapters.AdapterParameter.Stored;
 import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.TokenTable;
 import io.vectune.adapters.kernel.RowKernels;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.matmul.MatMul;
+import io.vectune.runtime.nn.Embedding;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
@@ -15,7 +17,7 @@ import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// A layer trained whole: PEFT's `modules_to_save`. It replaces the frozen layer by its own f32 copy.
+/// A linear layer or an embedding trained whole: PEFT's `modules_to_save`. It replaces the frozen layer by its own f32 copy.
 ///
 ///     y = x Wᵀ + b        dW = gYᵀ x    db = sum_t gY    gX = gY W
 ///
@@ -23,7 +25,7 @@ import org.jspecify.annotations.Nullable;
 /// |---|---|---|---|
 /// | weight | (outFeatures, inFeatures) | the base | weight |
 /// | bias | (outFeatures), if the layer has one | the base | bias |
-public final class FullWeight extends LayerAdapter {
+public final class FullWeight extends LayerAdapter implements TokenTable {
     private final Matrix weight;
     private final @Nullable Matrix bias;
 
@@ -75,6 +77,21 @@ public final class FullWeight extends LayerAdapter {
         if (gradInput != null) {
             MatMul.nn(call.compute(), 1, gradOutput, weight, gradInput, false);
         }
+    }
+
+    @Override
+    public void gather(Compute compute, Weight table, int[] ids, Matrix out) {
+        for (int t = 0; t < out.rows(); t++) {
+            if (ids[t] < 0 || ids[t] >= outFeatures()) {
+                throw new IllegalArgumentException("token: expected 0 to " + (outFeatures() - 1) + ", found " + ids[t]);
+            }
+            out.rows(t, t + 1).copyFrom(weight.rows(ids[t], ids[t] + 1));
+        }
+    }
+
+    @Override
+    public void backwardGather(Compute compute, int[] ids, Matrix gradOutput, List<Matrix> gradients) {
+        Embedding.scatterAdd(compute, ids, gradOutput, gradients.getFirst());
     }
 
     @Override

@@ -170,11 +170,21 @@ public record Targeting(
         return targets.stream().anyMatch(name -> endsWith(module, name)) && isInLayers(module);
     }
 
-    /// Whether `modules_to_save` names that module or one that contains it.
+    /// Whether `modules_to_save` names that module or one that contains it. As in PEFT a path matches when it ends with
+    /// the name, wherever the name begins: `norm` also saves `q_norm`.
     public boolean isSaved(String module) {
-        return modulesToSave.stream()
-                .anyMatch(
-                        name -> ModulePatterns.python("(?:^|.*\\.)" + name + "(?:$|\\..*)").matcher(module).matches());
+        return isSaved(module, modulesToSave);
+    }
+
+    /// The same for other names.
+    public static boolean isSaved(String module, List<String> names) {
+        for (int end = module.length(); end > 0; end = module.lastIndexOf('.', end - 1)) {
+            String path = module.substring(0, end);
+            if (names.stream().anyMatch(path::endsWith)) {
+                return true;
+            }
+        }
+        return false;
     }
 
     private boolean isInLayers(String module) {

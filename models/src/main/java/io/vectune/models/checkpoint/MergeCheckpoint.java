@@ -3,6 +3,7 @@ package io.vectune.models.checkpoint;
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.kind.FullWeight;
 import io.vectune.models.load.ModelTensors;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
@@ -99,7 +100,7 @@ public final class MergeCheckpoint {
                             + adapter.kind()
                             + ") adds a bias, but the model's layer has none; it cannot be folded in, use it beside the model");
         }
-        if (untiesHead() && layer.equals(HEAD)) {
+        if (untiesHead() && (layer.equals(HEAD) || layer.equals(EMBEDDING))) {
             Weight head = site.weight();
             DType type = typeOf(source.tensor(EMBEDDING + WEIGHT));
             specs.put(HEAD + WEIGHT, TensorSpec.of(type, head.outFeatures(), head.inFeatures()));
@@ -115,7 +116,9 @@ public final class MergeCheckpoint {
     }
 
     private boolean untiesHead() {
-        return adapters.adapter(HEAD) != null
+        // A table trained whole leaves the head as it was, as PEFT does.
+        boolean parted = adapters.adapter(HEAD) != null || adapters.adapter(EMBEDDING) instanceof FullWeight;
+        return parted
                 && !source.contains(HEAD + WEIGHT)
                 && quantized.find(HEAD).isEmpty()
                 && source.contains(EMBEDDING + WEIGHT);
@@ -261,6 +264,12 @@ public final class MergeCheckpoint {
     private Tensor result(Compute compute, String name, Arena arena) {
         String layer = layerOf(name);
         Adapter adapter = adapters.adapter(layer);
+        if (adapter == null
+                && name.equals(HEAD + WEIGHT)
+                && !source.contains(name)
+                && quantized.find(layer).isEmpty()) {
+            return source.tensor(EMBEDDING + WEIGHT);
+        }
         if (adapter != null && name.endsWith(WEIGHT)) {
             return merged(compute, layer, arena);
         }

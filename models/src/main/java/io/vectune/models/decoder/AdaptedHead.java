@@ -11,12 +11,14 @@ import org.jspecify.annotations.Nullable;
 
 /// The output head with its adapter, if it has one.
 final class AdaptedHead {
+    private final Map<String, Adapter> adapters;
     private final Projection projection;
     private final @Nullable Matrix saved;
 
     /// @param tokens the most tokens of a batch, or 0 where there is no backward
-    AdaptedHead(Linear head, Map<String, Adapter> adapters, Arena arena, int tokens) {
-        this.projection = new Projection(adapters, head);
+    AdaptedHead(DecoderModel model, Map<String, Adapter> adapters, Arena arena, int tokens) {
+        this.adapters = adapters;
+        this.projection = new Projection(TunedParts.ofHead(model, adapters), model.head());
         long floats = tokens == 0 ? 0 : projection.savedFloats(tokens);
         this.saved = floats == 0 ? null : Matrix.allocate(arena, 1, Math.toIntExact(floats));
     }
@@ -27,7 +29,7 @@ final class AdaptedHead {
     ///   only
     OutputHead with(CallSeed seed, Map<String, List<Matrix>> gradients) {
         requireUniform(seed);
-        return new Pass(seed, gradients);
+        return new Pass(seed, TunedParts.gradientsOfHead(adapters, gradients));
     }
 
     void forward(Compute compute, Matrix hidden, Matrix logits, CallSeed seed) {

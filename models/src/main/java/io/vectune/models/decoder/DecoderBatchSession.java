@@ -5,13 +5,13 @@ import io.vectune.adapters.CallOptions;
 import io.vectune.adapters.RowGroups;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
-import io.vectune.runtime.nn.Embedding;
 import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /// Several texts going through a model together, each with an adapter of its own or none: the weights are read once for
 /// the tokens of all texts.
@@ -19,6 +19,7 @@ import java.util.List;
 /// For one thread at a time. The texts keep their order; a text that is done simply gets no more tokens.
 public final class DecoderBatchSession implements AutoCloseable {
     private final DecoderModel model;
+    private final TunedParts parts;
     private final Compute compute;
     private final int[] adapterOfText;
     private final int[] positions;
@@ -44,17 +45,18 @@ public final class DecoderBatchSession implements AutoCloseable {
                             + capacity);
         }
         DecoderConfig config = model.config();
-        this.model = model;
+        this.parts = TunedParts.of(model, Map.of());
+        this.model = parts.model();
         this.compute = compute;
         this.adapterOfText = adapterOfText.clone();
         this.positions = new int[adapterOfText.length];
         this.capacity = capacity;
         this.rotary = new RotaryTable(config.ropeTheta(), config.headDim(), capacity, config.rotaryScaling());
         this.mixed = AdapterSet.mixed(adapters);
-        for (DecoderLayer layer : model.layers()) {
+        for (DecoderLayer layer : this.model.layers()) {
             blocks.add(new DecoderBlock(config, layer, mixed.adapters()));
         }
-        this.head = new AdaptedHead(model.head(), mixed.adapters(), arena, 0);
+        this.head = new AdaptedHead(model, mixed.adapters(), arena, 0);
         for (int text = 0; text < adapterOfText.length; text++) {
             caches.add(new KeyValueCache(config, capacity));
         }
@@ -97,7 +99,7 @@ public final class DecoderBatchSession implements AutoCloseable {
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         Matrix x = workspace.matrix(rows, model.config().hiddenSize());
-        Embedding.gather(compute, model.embedding(), ids, x);
+        parts.embed(compute, ids, x);
         for (DecoderBlock block : blocks) {
             block.forwardCached(compute, rotary, rowPositions, texts, seed, x);
         }

@@ -37,6 +37,9 @@ final class DecoderBlock {
     private final Projection attentionOutput;
     private final Projection gateUp;
     private final Projection down;
+    private final boolean tunesInputNorm;
+    private final boolean tunesHeadNorms;
+    private final boolean tunesPostAttentionNorm;
 
     DecoderBlock(DecoderConfig config, DecoderLayer layer, Map<String, Adapter> adapters) {
         this.config = config;
@@ -46,19 +49,31 @@ final class DecoderBlock {
         this.attentionOutput = new Projection(adapters, layer.attentionOutput());
         this.gateUp = new Projection(adapters, layer.gate(), layer.up());
         this.down = new Projection(adapters, layer.down());
+        this.tunesInputNorm = adapters.containsKey(layer.inputNormName());
+        this.tunesHeadNorms = adapters.containsKey(layer.queryNormName()) || adapters.containsKey(layer.keyNormName());
+        this.tunesPostAttentionNorm = adapters.containsKey(layer.postAttentionNormName());
     }
 
-    /// Whether any linear layer has an adapter.
+    /// Whether any linear layer or norm has an adapter.
     boolean isAdapted() {
-        return queryKeyValue.isAdapted() || attentionOutput.isAdapted() || gateUp.isAdapted() || down.isAdapted();
+        return tunesInputNorm
+                || tunesHeadNorms
+                || tunesPostAttentionNorm
+                || queryKeyValue.isAdapted()
+                || attentionOutput.isAdapted()
+                || gateUp.isAdapted()
+                || down.isAdapted();
     }
 
     /// How far down backward has to go if no layer below has an adapter.
     Reach lowestReach() {
-        if (queryKeyValue.isAdapted()) {
+        if (tunesInputNorm) {
+            return Reach.INPUT;
+        }
+        if (queryKeyValue.isAdapted() || tunesHeadNorms) {
             return Reach.QUERY_KEY_VALUE;
         }
-        if (attentionOutput.isAdapted()) {
+        if (attentionOutput.isAdapted() || tunesPostAttentionNorm) {
             return Reach.ATTENTION_OUTPUT;
         }
         return gateUp.isAdapted() ? Reach.GATE_UP : Reach.DOWN;
@@ -142,7 +157,7 @@ final class DecoderBlock {
             attentionOutput.backward(
                     compute, buffers.attention(), buffers.saved().output(), seed, gradient, gradAttention, gradients);
             if (gradAttention != null) {
-                Matrix gradProjected = backwardAttention(compute, rotary, batch, buffers, gradAttention);
+                Matrix gradProjected = backwardAttention(compute, rotary, batch, buffers, gradAttention, gradients);
                 Matrix normed = workspace.matrix(x.rows(), config.hiddenSize());
                 if (queryKeyValue.isAdapted()) {
                     RmsNorm.forward(compute, x, layer.inputNorm(), config.rmsNormEps(), normed, null);
@@ -152,7 +167,14 @@ final class DecoderBlock {
                         compute, normed, buffers.saved().queryKeyValue(), seed, gradProjected, gradNormed, gradients);
                 if (gradNormed != null) {
                     RmsNorm.backward(
-                            compute, x, layer.inputNorm(), buffers.inputRms(), gradNormed, gradient, true, null);
+                            compute,
+                            x,
+                            layer.inputNorm(),
+                            buffers.inputRms(),
+                            gradNormed,
+                            gradient,
+                            true,
+                            ofNorm(gradients, layer.inputNormName()));
                 }
             }
         }
@@ -195,7 +217,7 @@ final class DecoderBlock {
                         gradNormed,
                         gradient,
                         true,
-                        null);
+                        ofNorm(gradients, layer.postAttentionNormName()));
             }
         }
         workspace.release(mark);
@@ -203,7 +225,12 @@ final class DecoderBlock {
 
     /// dL/d(q, k, v) as the linear layers gave them, in temporary memory of the caller.
     private Matrix backwardAttention(
-            Compute compute, RotaryTable rotary, SequenceBatch batch, LayerBuffers buffers, Matrix gradAttention) {
+            Compute compute,
+            RotaryTable rotary,
+            SequenceBatch batch,
+            LayerBuffers buffers,
+            Matrix gradAttention,
+            Map<String, List<Matrix>> gradients) {
         Matrix gradProjected =
                 compute.workspace().matrix(gradAttention.rows(), config.querySize() + 2 * config.keyValueSize());
         Matrix gradQuery = query(gradProjected);
@@ -232,18 +259,53 @@ final class DecoderBlock {
         Matrix queryNorm = layer.queryNorm();
         Matrix keyNorm = layer.keyNorm();
         if (norms != null && queryNorm != null && keyNorm != null) {
-            backwardHeads(compute, query(buffers.projected()), queryNorm, norms.queryRms(), gradQuery);
-            backwardHeads(compute, key(buffers.projected()), keyNorm, norms.keyRms(), gradKey);
+            backwardHeads(
+                    compute,
+                    query(buffers.projected()),
+                    queryNorm,
+                    norms.queryRms(),
+                    gradQuery,
+                    ofNorm(gradients, layer.queryNormName()));
+            backwardHeads(
+                    compute,
+                    key(buffers.projected()),
+                    keyNorm,
+                    norms.keyRms(),
+                    gradKey,
+                    ofNorm(gradients, layer.keyNormName()));
         }
         return gradProjected;
     }
 
-    private void backwardHeads(Compute compute, Matrix x, Matrix norm, Matrix inverseRms, Matrix gradient) {
+    /// The gradient of a norm's scale, or null if it is frozen.
+    private static @Nullable Matrix ofNorm(Map<String, List<Matrix>> gradients, String name) {
+        List<Matrix> matrices = gradients.get(name);
+        return matrices == null ? null : matrices.getFirst();
+    }
+
+    private void backwardHeads(
+            Compute compute, Matrix x, Matrix norm, Matrix inverseRms, Matrix gradient, @Nullable Matrix gradNorm) {
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
         for (int head = 0; head < inverseRms.columns(); head++) {
             Matrix gradHead = head(gradient, head);
+            Matrix gradOutput = gradHead;
+            if (gradNorm != null) {
+                // The scale's gradient is taken after that of x has its place.
+                gradOutput = workspace.matrix(gradHead.rows(), gradHead.columns());
+                gradOutput.copyFrom(gradHead);
+            }
             RmsNorm.backward(
-                    compute, head(x, head), norm, inverseRms.columns(head, head + 1), gradHead, gradHead, false, null);
+                    compute,
+                    head(x, head),
+                    norm,
+                    inverseRms.columns(head, head + 1),
+                    gradOutput,
+                    gradHead,
+                    false,
+                    gradNorm);
         }
+        workspace.release(mark);
     }
 
     private void normHeads(Compute compute, LayerBuffers buffers) {

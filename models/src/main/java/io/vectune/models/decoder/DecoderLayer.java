@@ -1,7 +1,10 @@
 package io.vectune.models.decoder;
 
 import io.vectune.runtime.tensor.Matrix;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.function.BiFunction;
 import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
 
@@ -45,5 +48,55 @@ public record DecoderLayer(
                 map.apply(gate),
                 map.apply(up),
                 map.apply(down));
+    }
+
+    /// Name of the norm before attention.
+    String inputNormName() {
+        return "model.layers." + index + ".input_layernorm";
+    }
+
+    /// Name of the norm before the MLP.
+    String postAttentionNormName() {
+        return "model.layers." + index + ".post_attention_layernorm";
+    }
+
+    /// Name of the norm of each query head.
+    String queryNormName() {
+        return "model.layers." + index + ".self_attn.q_norm";
+    }
+
+    /// Name of the norm of each key head.
+    String keyNormName() {
+        return "model.layers." + index + ".self_attn.k_norm";
+    }
+
+    /// The scales of the layer's norms, by name.
+    Map<String, Matrix> norms() {
+        Map<String, Matrix> norms = new LinkedHashMap<>();
+        norms.put(inputNormName(), inputNorm);
+        if (queryNorm != null) {
+            norms.put(queryNormName(), queryNorm);
+        }
+        if (keyNorm != null) {
+            norms.put(keyNormName(), keyNorm);
+        }
+        norms.put(postAttentionNormName(), postAttentionNorm);
+        return norms;
+    }
+
+    DecoderLayer mapNorms(BiFunction<String, Matrix, Matrix> map) {
+        return new DecoderLayer(
+                index,
+                map.apply(inputNormName(), inputNorm),
+                query,
+                key,
+                value,
+                queryNorm == null ? null : map.apply(queryNormName(), queryNorm),
+                keyNorm == null ? null : map.apply(keyNormName(), keyNorm),
+                attentionOutput,
+                map.apply(postAttentionNormName(), postAttentionNorm),
+                gate,
+                up,
+                down);
     }
 }

@@ -1,11 +1,15 @@
 package io.vectune.models.decoder;
 
 import io.vectune.adapters.LayerSite;
+import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DenseWeight;
 import io.vectune.runtime.weight.Weight;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.BiFunction;
 import java.util.function.UnaryOperator;
 
 /// The weights of a decoder. Immutable, shared by all threads; memory belongs to the arena of whoever loaded it.
@@ -17,6 +21,9 @@ public record DecoderModel(
         DecoderConfig config, Weight embedding, List<DecoderLayer> layers, Matrix norm, Linear head) {
     /// Name of the output head.
     public static final String HEAD = "lm_head";
+
+    /// Name of the last norm.
+    public static final String NORM = "model.norm";
 
     /// Name of the embedding.
     public static final String EMBEDDING = "model.embed_tokens";
@@ -37,13 +44,43 @@ public record DecoderModel(
         return linears;
     }
 
-    /// The places where adapters can sit: all linear layers.
+    /// The places where adapters can sit: linear layers, then norms and the embedding.
     public List<LayerSite> sites() {
         List<LayerSite> sites = new ArrayList<>();
         for (Linear linear : linears()) {
             sites.add(new LayerSite(linear.name(), linear.weight(), linear.bias(), linear.name().equals(HEAD)));
         }
+        layers.forEach(layer -> layer.norms().forEach((name, scale) -> sites.add(norm(name, scale))));
+        sites.add(norm(NORM, norm));
+        sites.add(new LayerSite(EMBEDDING, embedding, null, LayerSite.Part.EMBEDDING));
         return sites;
+    }
+
+    private static LayerSite norm(String name, Matrix scale) {
+        long[] shape = {1, scale.columns()};
+        Tensor row = Tensor.of(DType.F32, shape, scale.segment().asSlice(scale.offset(), 4L * scale.columns()));
+        return new LayerSite(name, new DenseWeight(row), null, LayerSite.Part.NORM);
+    }
+
+    /// This model with other scales in its norms.
+    ///
+    /// @param map gives the scale to use, by the norm's name; the same object to keep it
+    public DecoderModel withNorms(BiFunction<String, Matrix, Matrix> map) {
+        return new DecoderModel(
+                config,
+                embedding,
+                layers.stream().map(layer -> layer.mapNorms(map)).toList(),
+                map.apply(NORM, norm),
+                head);
+    }
+
+    /// This model with another embedding.
+    ///
+    /// @param both whether a tied head gets it too and stays tied
+    public DecoderModel withEmbedding(Weight replacement, boolean both) {
+        boolean follows = both && isTied();
+        return new DecoderModel(
+                config, replacement, layers, norm, follows ? new Linear(HEAD, replacement, head.bias()) : head);
     }
 
     /// The linear layer of that name.

@@ -1,10 +1,10 @@
 package io.vectune.models.decoder;
 
 import io.vectune.adapters.Adapter;
+import io.vectune.adapters.TokenTable;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.nn.CrossEntropy;
-import io.vectune.runtime.nn.Embedding;
 import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
@@ -23,6 +23,7 @@ import java.util.stream.IntStream;
 /// backward, to the same bits. For one thread at a time; model and adapters are shared.
 public final class DecoderPass implements AutoCloseable {
     private final DecoderModel model;
+    private final TunedParts parts;
     private final Compute compute;
     private final PassLimits limits;
     private final boolean checkpointing;
@@ -50,17 +51,18 @@ public final class DecoderPass implements AutoCloseable {
             boolean gradients,
             boolean checkpointing) {
         DecoderConfig config = model.config();
-        this.model = model;
+        this.parts = TunedParts.of(model, adapters);
+        this.model = parts.model();
         this.compute = compute;
         this.limits = limits;
         this.checkpointing = checkpointing;
         this.rotary =
                 new RotaryTable(config.ropeTheta(), config.headDim(), limits.sequenceLength(), config.rotaryScaling());
-        for (DecoderLayer layer : model.layers()) {
+        for (DecoderLayer layer : this.model.layers()) {
             blocks.add(new DecoderBlock(config, layer, adapters));
         }
-        this.head = new AdaptedHead(model.head(), adapters, arena, gradients ? limits.tokens() : 0);
-        this.lowest = gradients ? lowestAdapted(blocks) : blocks.size();
+        this.head = new AdaptedHead(model, adapters, arena, gradients ? limits.tokens() : 0);
+        this.lowest = gradients ? lowestAdapted(blocks, adapters) : blocks.size();
         for (int layer = 0; layer <= blocks.size(); layer++) {
             residuals.add(
                     layer >= lowest || layer < 2
@@ -221,6 +223,7 @@ public final class DecoderPass implements AutoCloseable {
         long mark = workspace.mark();
         Matrix normed = finalNorm(tokens);
         Matrix gradient = workspace.matrix(tokens, model.config().hiddenSize());
+        List<Matrix> ofNorm = gradients.of(DecoderModel.NORM);
         boolean through = lowest < blocks.size();
         double loss =
                 CrossEntropy.lossAndGradient(
@@ -230,10 +233,20 @@ public final class DecoderPass implements AutoCloseable {
                         batch.targets(),
                         lossScale,
                         gradient);
-        if (through) {
+        if (through || !ofNorm.isEmpty()) {
             Matrix last = residual(blocks.size(), tokens);
-            RmsNorm.backward(compute, last, model.norm(), finalRms.rows(0, tokens), gradient, gradient, false, null);
-            backward(batch, callSeed, gradient, gradients);
+            // A trained scale needs the gradient of the norm's output after that of its input is there.
+            Matrix below = ofNorm.isEmpty() ? gradient : workspace.matrix(tokens, model.config().hiddenSize());
+            RmsNorm.backward(
+                    compute,
+                    last,
+                    model.norm(),
+                    finalRms.rows(0, tokens),
+                    gradient,
+                    below,
+                    false,
+                    ofNorm.isEmpty() ? null : ofNorm.getFirst());
+            backward(batch, callSeed, below, gradients);
         }
         workspace.release(mark);
         return loss;
@@ -241,7 +254,7 @@ public final class DecoderPass implements AutoCloseable {
 
     private void forward(SequenceBatch batch, CallSeed seed) {
         int tokens = batch.tokens();
-        Embedding.gather(compute, model.embedding(), batch.tokenIds(), residual(0, tokens));
+        parts.embed(compute, batch.tokenIds(), residual(0, tokens));
         for (int layer = 0; layer < blocks.size(); layer++) {
             forwardLayer(layer, batch, seed);
         }
@@ -277,9 +290,10 @@ public final class DecoderPass implements AutoCloseable {
                     residual(layer, tokens),
                     buffers.get(layer).first(tokens),
                     gradient,
-                    layer > lowest ? DecoderBlock.Reach.INPUT : block.lowestReach(),
+                    layer > lowest || parts.table() != null ? DecoderBlock.Reach.INPUT : block.lowestReach(),
                     gradients.byModule());
         }
+        parts.embedBackward(compute, batch.tokenIds(), gradient, gradients);
     }
 
     private Matrix finalNorm(int tokens) {
@@ -320,7 +334,7 @@ public final class DecoderPass implements AutoCloseable {
         for (DecoderLayer layer : model.layers()) {
             blocks.add(new DecoderBlock(config, layer, adapters));
         }
-        int lowest = lowestAdapted(blocks);
+        int lowest = lowestAdapted(blocks, adapters);
         List<DecoderBlock> adapted = blocks.subList(lowest, blocks.size());
         long saved = sum(mostSaved(adapted, limits.tokens()));
         if (!checkpointing) {
@@ -351,7 +365,11 @@ public final class DecoderPass implements AutoCloseable {
                 * (residuals * config.hiddenSize() + sets * LayerBuffers.floatsPerToken(config) + 1);
     }
 
-    private static int lowestAdapted(List<DecoderBlock> blocks) {
+    // The gradient of the embedding has to come down through all layers.
+    private static int lowestAdapted(List<DecoderBlock> blocks, Map<String, Adapter> adapters) {
+        if (adapters.get(DecoderModel.EMBEDDING) instanceof TokenTable) {
+            return 0;
+        }
         int layer = 0;
         while (layer < blocks.size() && !blocks.get(layer).isAdapted()) {
             layer++;

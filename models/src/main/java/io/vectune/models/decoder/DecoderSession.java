@@ -5,7 +5,6 @@ import io.vectune.adapters.CallOptions;
 import io.vectune.adapters.Steering;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
-import io.vectune.runtime.nn.Embedding;
 import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
@@ -24,6 +23,7 @@ public final class DecoderSession implements AutoCloseable {
     private static final int CHUNK = 512;
 
     private final DecoderModel model;
+    private final TunedParts parts;
     private final Compute compute;
     private final int capacity;
     private final RotaryTable rotary;
@@ -43,14 +43,15 @@ public final class DecoderSession implements AutoCloseable {
             throw new IllegalArgumentException("capacity: expected at least 1, found " + capacity);
         }
         DecoderConfig config = model.config();
-        this.model = model;
+        this.parts = TunedParts.of(model, adapters);
+        this.model = parts.model();
         this.compute = compute;
         this.capacity = capacity;
         this.rotary = new RotaryTable(config.ropeTheta(), config.headDim(), capacity, config.rotaryScaling());
-        for (DecoderLayer layer : model.layers()) {
+        for (DecoderLayer layer : this.model.layers()) {
             blocks.add(new DecoderBlock(config, layer, adapters));
         }
-        this.head = new AdaptedHead(model.head(), adapters, arena, 0);
+        this.head = new AdaptedHead(model, adapters, arena, 0);
         this.cache = new KeyValueCache(config, capacity);
         this.logits = Matrix.allocate(arena, 1, config.vocabSize());
     }
@@ -130,7 +131,7 @@ public final class DecoderSession implements AutoCloseable {
         int[] positions = new int[tokens.length];
         Arrays.setAll(positions, index -> position + index);
         Matrix x = compute.workspace().matrix(tokens.length, model.config().hiddenSize());
-        Embedding.gather(compute, model.embedding(), tokens, x);
+        parts.embed(compute, tokens, x);
         List<DecoderBlock.CachedText> text = List.of(new DecoderBlock.CachedText(cache, 0, tokens.length, position));
         for (DecoderBlock block : blocks) {
             block.forwardCached(compute, rotary, positions, text, seed, x);

@@ -95,7 +95,7 @@ public record CalibratedStart(
     }
 
     private static List<LayerSite> targets(AdapterConfig config, DecoderModel model) {
-        List<LayerSite> targets = config.targeting().select(model.sites(), true);
+        List<LayerSite> targets = config.select(model.sites(), true);
         for (LayerSite site : targets) {
             if (site.outputHead()) {
                 throw new VectuneException(

@@ -1,6 +1,8 @@
 package io.vectune.models.transform;
 
 import io.vectune.adapters.Adapter;
+import io.vectune.adapters.NormScale;
+import io.vectune.adapters.kind.TrainableTokens;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.Linear;
 import io.vectune.runtime.compute.Compute;
@@ -8,6 +10,7 @@ import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.DenseWeight;
+import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
 import java.util.Map;
 
@@ -21,10 +24,28 @@ public final class MergedModel {
     /// @param adapters by the name of the linear layer they sit on
     /// @param arena holds the merged weights
     public static DecoderModel of(DecoderModel model, Map<String, Adapter> adapters, Compute compute, Arena arena) {
-        return model.withLinears(linear -> {
+        DecoderModel merged =
+                model.withNorms((name, frozen) -> {
+                    Adapter adapter = adapters.get(name);
+                    return adapter instanceof NormScale norm ? copy(norm.scale(), arena) : frozen;
+                });
+        Adapter ofTable = adapters.get(DecoderModel.EMBEDDING);
+        if (ofTable != null) {
+            Weight table = model.embedding();
+            Tensor tensor = Tensor.allocate(arena, DType.F32, table.outFeatures(), table.inFeatures());
+            ofTable.merge(compute, table, tensor.asMatrix());
+            merged = merged.withEmbedding(new DenseWeight(tensor), ofTable instanceof TrainableTokens);
+        }
+        return merged.withLinears(linear -> {
             Adapter adapter = adapters.get(linear.name());
             return adapter == null ? linear : merged(linear, adapter, compute, arena);
         });
+    }
+
+    private static Matrix copy(Matrix values, Arena arena) {
+        Matrix copy = Matrix.allocate(arena, values.rows(), values.columns());
+        copy.copyFrom(values);
+        return copy;
     }
 
     /// One layer with its adapter folded in, in f32.

@@ -5,25 +5,31 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.file.PeftDirectory;
 import io.vectune.models.TestModels;
+import io.vectune.models.checkpoint.MergeCheckpoint;
 import io.vectune.models.decoder.AdapterGradients;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderPass;
 import io.vectune.models.decoder.DecoderSession;
-import io.vectune.models.decoder.Linear;
 import io.vectune.models.decoder.PassLimits;
 import io.vectune.models.decoder.SequenceBatch;
+import io.vectune.models.load.ModelLoader;
+import io.vectune.models.transform.MergedModel;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.safetensors.TensorSource;
+import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -49,7 +55,12 @@ class PeftGoldenTest {
                 "qwen3-dora",
                 "llama-rope-llama3-lora",
                 "qwen2-lora",
-                "llama-rope-linear-lora"
+                "llama-rope-linear-lora",
+                "llama-ln",
+                "tiny-llama-tokens",
+                "qwen3-tokens",
+                "qwen3-norms",
+                "llama-bias-embed"
             })
     void trainsAsPeft(String name) {
         try (Arena arena = Arena.ofShared();
@@ -67,6 +78,44 @@ class PeftGoldenTest {
             try (AdapterSet set = adapters(golden, model, compute)) {
                 checkAdamW(golden, model, set, compute, rows);
             }
+        }
+    }
+
+    /// Norms, embeddings and tied heads too, into copies of the model.
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "llama-ln",
+                "tiny-llama-tokens",
+                "qwen3-tokens",
+                "qwen3-norms",
+                "llama-bias-embed",
+                "llama-lora"
+            })
+    void mergesIntoAModel(String name, @TempDir Path directory) {
+        try (Arena arena = Arena.ofShared();
+                ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team)) {
+            TensorSource golden = TestModels.golden("peft/goldens/" + name + ".safetensors", arena);
+            String base = metadata(golden, "base");
+            DecoderModel model = TestModels.loadBase(base, arena);
+            try (AdapterSet set = adapters(golden, model, compute)) {
+                MergeCheckpoint.directory(
+                        TestModels.directory(base), directory, true, set, DType.F32, compute, layer -> {});
+                checkLogits(golden, ModelLoader.load(directory, arena).decoder(), compute);
+                checkLogits(golden, MergedModel.of(model, set.adapters(), compute, arena), compute);
+            }
+        }
+    }
+
+    private static void checkLogits(TensorSource golden, DecoderModel merged, Compute compute) {
+        int[] ids = TestModels.ids(golden, "input_ids");
+        try (Arena arena = Arena.ofShared();
+                DecoderSession session = new DecoderSession(merged, Map.of(), compute, ids.length)) {
+            Matrix logits = Matrix.allocate(arena, ids.length, merged.config().vocabSize());
+            session.appendAll(ids, logits);
+            assertThat(TestModels.relativeError(logits.toArray(), TestModels.floats(golden, "logits")))
+                    .isLessThanOrEqualTo(RTOL);
         }
     }
 
@@ -88,12 +137,12 @@ class PeftGoldenTest {
 
     private static void checkMerged(TensorSource golden, DecoderModel model, AdapterSet set, Compute compute) {
         try (Arena arena = Arena.ofShared()) {
-            for (Linear linear : model.linears()) {
-                String key = "merged." + linear.name() + ".weight";
-                Adapter adapter = set.adapter(linear.name());
+            for (LayerSite site : model.sites()) {
+                String key = "merged." + site.name() + ".weight";
+                Adapter adapter = set.adapter(site.name());
                 if (golden.contains(key) && adapter != null) {
-                    Matrix merged = Matrix.allocate(arena, linear.weight().outFeatures(), linear.weight().inFeatures());
-                    adapter.merge(compute, linear.weight(), merged);
+                    Matrix merged = Matrix.allocate(arena, site.weight().outFeatures(), site.weight().inFeatures());
+                    adapter.merge(compute, site.weight(), merged);
                     assertThat(TestModels.relativeError(merged.toArray(), TestModels.floats(golden, key)))
                             .as(key)
                             .isLessThanOrEqualTo(MERGE_RTOL);
