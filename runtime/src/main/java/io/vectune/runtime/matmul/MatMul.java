@@ -115,6 +115,9 @@ public final class MatMul {
         }
         Products products = Products.take(compute);
         try {
+            if (narrow(compute, products.narrow(), alpha, a, aDepthIsRows, b, bDepthIsRows, depth, c, accumulate)) {
+                return;
+            }
             Gemm gemm = products.gemm();
             Operand first = gemm.first().of(a, aDepthIsRows);
             Operand second = gemm.second().of(b, bDepthIsRows);
@@ -126,6 +129,33 @@ public final class MatMul {
         } finally {
             products.release();
         }
+    }
+
+    /// Runs the product if one of its sizes is so small that the blocked product would mostly copy.
+    private static boolean narrow(
+            Compute compute,
+            NarrowProduct product,
+            float alpha,
+            Matrix a,
+            boolean aDepthIsRows,
+            Matrix b,
+            boolean bDepthIsRows,
+            int depth,
+            Matrix c,
+            boolean accumulate) {
+        if (aDepthIsRows) {
+            if (!NarrowProduct.sums(c.rows(), c.columns(), depth)) {
+                return false;
+            }
+            product.outer(compute.team(), alpha, a, b, c, accumulate);
+        } else if (NarrowProduct.reduces(c.rows(), c.columns(), depth)) {
+            product.reduce(compute.team(), alpha, a, b, bDepthIsRows, c, accumulate);
+        } else if (NarrowProduct.expands(c.rows(), c.columns(), depth)) {
+            product.expand(compute.team(), alpha, a, b, bDepthIsRows, c, accumulate);
+        } else {
+            return false;
+        }
+        return true;
     }
 
     private static void add(Matrix source, Matrix target) {

@@ -9,11 +9,13 @@ import java.util.concurrent.atomic.AtomicBoolean;
 /// that multiplies on its own) finds the buffers taken and gets its own.
 final class Products {
     private final Gemm gemm;
+    private final NarrowProduct narrow;
     private final FusedProduct fused = new FusedProduct();
     private final AtomicBoolean taken = new AtomicBoolean();
 
     private Products(int threads) {
         this.gemm = new Gemm(threads, TileKernels.active());
+        this.narrow = new NarrowProduct(threads, NarrowKernels.active());
     }
 
     /// The session's products, taken until [#release].
@@ -33,6 +35,10 @@ final class Products {
 
     Gemm gemm() {
         return gemm;
+    }
+
+    NarrowProduct narrow() {
+        return narrow;
     }
 
     FusedProduct fused() {

@@ -1,0 +1,250 @@
+package io.vectune.runtime.matmul;
+
+import io.vectune.runtime.compute.VectorWidth;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorSpecies;
+
+/// [NarrowKernels] in the Vector API: the same chains as [NarrowScalar], the same bits.
+///
+/// Registers: 12 x 1 takes 12 + 1 + 1 = 14, 4 x 2 takes 8 + 2 + 1 = 11 of at least 16. Loads per fused multiply-add: 13 / 12
+/// and 6 / 8, with two loads and two multiply-adds a cycle no more than 8 % above what the arithmetic takes.
+final class NarrowVector implements NarrowKernels {
+    private static final VectorSpecies<Float> F32 = VectorWidth.F32;
+    private static final int LANES = F32.length();
+    private static final ByteOrder LITTLE = ByteOrder.LITTLE_ENDIAN;
+
+    @Override
+    public int lanes() {
+        return LANES;
+    }
+
+    @Override
+    public void load(
+            MemorySegment source,
+            long from,
+            long stride,
+            int rows,
+            int columns,
+            float[] target,
+            int offset,
+            int targetStride) {
+        int vectors = F32.loopBound(columns);
+        for (int row = 0; row < rows; row++) {
+            long at = from + 4 * (row * stride);
+            int to = offset + row * targetStride;
+            for (int column = 0; column < vectors; column += LANES) {
+                FloatVector.fromMemorySegment(F32, source, at + 4L * column, LITTLE).intoArray(target, to + column);
+            }
+            for (int column = vectors; column < columns; column++) {
+                target[to + column] = source.get(Tensor.FLOAT, at + 4L * column);
+            }
+        }
+    }
+
+    @Override
+    public void store(
+            float[] source,
+            int sourceStride,
+            float alpha,
+            MemorySegment target,
+            long to,
+            long stride,
+            int rows,
+            int columns,
+            boolean accumulate) {
+        for (int row = 0; row < rows; row++) {
+            long at = to + 4 * (row * stride);
+            if (accumulate) {
+                add(source, row * sourceStride, alpha, target, at, columns);
+            } else {
+                put(source, row * sourceStride, alpha, target, at, columns);
+            }
+        }
+    }
+
+    private static void put(float[] source, int from, float alpha, MemorySegment target, long at, int columns) {
+        int vectors = F32.loopBound(columns);
+        for (int column = 0; column < vectors; column += LANES) {
+            FloatVector.fromArray(F32, source, from + column)
+                    .mul(alpha)
+                    .intoMemorySegment(target, at + 4L * column, LITTLE);
+        }
+        for (int column = vectors; column < columns; column++) {
+            target.set(Tensor.FLOAT, at + 4L * column, alpha * source[from + column]);
+        }
+    }
+
+    private static void add(float[] source, int from, float alpha, MemorySegment target, long at, int columns) {
+        int vectors = F32.loopBound(columns);
+        for (int column = 0; column < vectors; column += LANES) {
+            FloatVector.fromArray(F32, source, from + column)
+                    .mul(alpha)
+                    .add(FloatVector.fromMemorySegment(F32, target, at + 4L * column, LITTLE))
+                    .intoMemorySegment(target, at + 4L * column, LITTLE);
+        }
+        for (int column = vectors; column < columns; column++) {
+            float sum = target.get(Tensor.FLOAT, at + 4L * column) + alpha * source[from + column];
+            target.set(Tensor.FLOAT, at + 4L * column, sum);
+        }
+    }
+
+    @Override
+    public void reduce(int depth, float[] x, int xStride, float[] panel, int panelAt, int width, float[] c) {
+        for (int v = 0; v < width; v += LANES) {
+            reduceVector(depth, x, xStride, panel, panelAt + v, width, c, v);
+        }
+    }
+
+    private static void reduceVector(
+            int depth, float[] x, int xStride, float[] panel, int panelAt, int width, float[] c, int at) {
+        FloatVector c0 = FloatVector.fromArray(F32, c, at);
+        FloatVector c1 = FloatVector.fromArray(F32, c, at + width);
+        FloatVector c2 = FloatVector.fromArray(F32, c, at + 2 * width);
+        FloatVector c3 = FloatVector.fromArray(F32, c, at + 3 * width);
+        FloatVector c4 = FloatVector.fromArray(F32, c, at + 4 * width);
+        FloatVector c5 = FloatVector.fromArray(F32, c, at + 5 * width);
+        FloatVector c6 = FloatVector.fromArray(F32, c, at + 6 * width);
+        FloatVector c7 = FloatVector.fromArray(F32, c, at + 7 * width);
+        FloatVector c8 = FloatVector.fromArray(F32, c, at + 8 * width);
+        FloatVector c9 = FloatVector.fromArray(F32, c, at + 9 * width);
+        FloatVector c10 = FloatVector.fromArray(F32, c, at + 10 * width);
+        FloatVector c11 = FloatVector.fromArray(F32, c, at + 11 * width);
+        for (int k = 0, p = panelAt; k < depth; k++, p += width) {
+            FloatVector b = FloatVector.fromArray(F32, panel, p);
+            c0 = FloatVector.broadcast(F32, x[k]).fma(b, c0);
+            c1 = FloatVector.broadcast(F32, x[k + xStride]).fma(b, c1);
+            c2 = FloatVector.broadcast(F32, x[k + 2 * xStride]).fma(b, c2);
+            c3 = FloatVector.broadcast(F32, x[k + 3 * xStride]).fma(b, c3);
+            c4 = FloatVector.broadcast(F32, x[k + 4 * xStride]).fma(b, c4);
+            c5 = FloatVector.broadcast(F32, x[k + 5 * xStride]).fma(b, c5);
+            c6 = FloatVector.broadcast(F32, x[k + 6 * xStride]).fma(b, c6);
+            c7 = FloatVector.broadcast(F32, x[k + 7 * xStride]).fma(b, c7);
+            c8 = FloatVector.broadcast(F32, x[k + 8 * xStride]).fma(b, c8);
+            c9 = FloatVector.broadcast(F32, x[k + 9 * xStride]).fma(b, c9);
+            c10 = FloatVector.broadcast(F32, x[k + 10 * xStride]).fma(b, c10);
+            c11 = FloatVector.broadcast(F32, x[k + 11 * xStride]).fma(b, c11);
+        }
+        c0.intoArray(c, at);
+        c1.intoArray(c, at + width);
+        c2.intoArray(c, at + 2 * width);
+        c3.intoArray(c, at + 3 * width);
+        c4.intoArray(c, at + 4 * width);
+        c5.intoArray(c, at + 5 * width);
+        c6.intoArray(c, at + 6 * width);
+        c7.intoArray(c, at + 7 * width);
+        c8.intoArray(c, at + 8 * width);
+        c9.intoArray(c, at + 9 * width);
+        c10.intoArray(c, at + 10 * width);
+        c11.intoArray(c, at + 11 * width);
+    }
+
+    @Override
+    public void expand(
+            int rows,
+            int columns,
+            int rank,
+            float[] h,
+            float[] panel,
+            int panelAt,
+            int panelStride,
+            float[] y,
+            int yStride) {
+        for (int j = 0; j < columns; j += 2 * LANES) {
+            for (int row = 0; row < rows; row += ROWS) {
+                expandTile(rank, h, row * rank, panel, panelAt + j, panelStride, y, row * yStride + j, yStride);
+            }
+        }
+    }
+
+    private static void expandTile(
+            int rank,
+            float[] h,
+            int from,
+            float[] panel,
+            int panelAt,
+            int panelStride,
+            float[] y,
+            int at,
+            int yStride) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, y, at);
+        FloatVector c0x1 = FloatVector.fromArray(F32, y, at + LANES);
+        FloatVector c1x0 = FloatVector.fromArray(F32, y, at + yStride);
+        FloatVector c1x1 = FloatVector.fromArray(F32, y, at + yStride + LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, y, at + 2 * yStride);
+        FloatVector c2x1 = FloatVector.fromArray(F32, y, at + 2 * yStride + LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, y, at + 3 * yStride);
+        FloatVector c3x1 = FloatVector.fromArray(F32, y, at + 3 * yStride + LANES);
+        for (int k = 0, p = panelAt; k < rank; k++, p += panelStride) {
+            FloatVector b0 = FloatVector.fromArray(F32, panel, p);
+            FloatVector b1 = FloatVector.fromArray(F32, panel, p + LANES);
+            FloatVector a = FloatVector.broadcast(F32, h[from + k]);
+            c0x0 = a.fma(b0, c0x0);
+            c0x1 = a.fma(b1, c0x1);
+            a = FloatVector.broadcast(F32, h[from + k + rank]);
+            c1x0 = a.fma(b0, c1x0);
+            c1x1 = a.fma(b1, c1x1);
+            a = FloatVector.broadcast(F32, h[from + k + 2 * rank]);
+            c2x0 = a.fma(b0, c2x0);
+            c2x1 = a.fma(b1, c2x1);
+            a = FloatVector.broadcast(F32, h[from + k + 3 * rank]);
+            c3x0 = a.fma(b0, c3x0);
+            c3x1 = a.fma(b1, c3x1);
+        }
+        c0x0.intoArray(y, at);
+        c0x1.intoArray(y, at + LANES);
+        c1x0.intoArray(y, at + yStride);
+        c1x1.intoArray(y, at + yStride + LANES);
+        c2x0.intoArray(y, at + 2 * yStride);
+        c2x1.intoArray(y, at + 2 * yStride + LANES);
+        c3x0.intoArray(y, at + 3 * yStride);
+        c3x1.intoArray(y, at + 3 * yStride + LANES);
+    }
+
+    @Override
+    public void outer(int tokens, int columns, int rank, float[] h, int hAt, float[] x, float[] g, int stride) {
+        for (int k = 0; k < rank; k += ROWS) {
+            for (int j = 0; j < columns; j += 2 * LANES) {
+                outerTile(tokens, rank, h, hAt + k, x, j, g, k * stride + j, stride);
+            }
+        }
+    }
+
+    private static void outerTile(
+            int tokens, int rank, float[] h, int hAt, float[] x, int xAt, float[] g, int at, int stride) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, g, at);
+        FloatVector c0x1 = FloatVector.fromArray(F32, g, at + LANES);
+        FloatVector c1x0 = FloatVector.fromArray(F32, g, at + stride);
+        FloatVector c1x1 = FloatVector.fromArray(F32, g, at + stride + LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, g, at + 2 * stride);
+        FloatVector c2x1 = FloatVector.fromArray(F32, g, at + 2 * stride + LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, g, at + 3 * stride);
+        FloatVector c3x1 = FloatVector.fromArray(F32, g, at + 3 * stride + LANES);
+        for (int t = 0, b = xAt, p = hAt; t < tokens; t++, b += stride, p += rank) {
+            FloatVector b0 = FloatVector.fromArray(F32, x, b);
+            FloatVector b1 = FloatVector.fromArray(F32, x, b + LANES);
+            FloatVector a = FloatVector.broadcast(F32, h[p]);
+            c0x0 = a.fma(b0, c0x0);
+            c0x1 = a.fma(b1, c0x1);
+            a = FloatVector.broadcast(F32, h[p + 1]);
+            c1x0 = a.fma(b0, c1x0);
+            c1x1 = a.fma(b1, c1x1);
+            a = FloatVector.broadcast(F32, h[p + 2]);
+            c2x0 = a.fma(b0, c2x0);
+            c2x1 = a.fma(b1, c2x1);
+            a = FloatVector.broadcast(F32, h[p + 3]);
+            c3x0 = a.fma(b0, c3x0);
+            c3x1 = a.fma(b1, c3x1);
+        }
+        c0x0.intoArray(g, at);
+        c0x1.intoArray(g, at + LANES);
+        c1x0.intoArray(g, at + stride);
+        c1x1.intoArray(g, at + stride + LANES);
+        c2x0.intoArray(g, at + 2 * stride);
+        c2x1.intoArray(g, at + 2 * stride + LANES);
+        c3x0.intoArray(g, at + 3 * stride);
+        c3x1.intoArray(g, at + 3 * stride + LANES);
+    }
+}
