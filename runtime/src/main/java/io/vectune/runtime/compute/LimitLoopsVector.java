@@ -21,6 +21,8 @@ final class LimitLoopsVector implements LimitLoops {
 
     @Override
     public float multiplyAdd(int rounds) {
+        // The left side of every operation has an exact class, so that C2 keeps the chains in registers whatever other
+        // vector widths the process has used.
         FloatVector half = FloatVector.broadcast(F32, 0.5f);
         FloatVector one = FloatVector.broadcast(F32, 1f);
         FloatVector c0 = FloatVector.broadcast(F32, 0f);
@@ -36,20 +38,20 @@ final class LimitLoopsVector implements LimitLoops {
         FloatVector c10 = FloatVector.broadcast(F32, 10f);
         FloatVector c11 = FloatVector.broadcast(F32, 11f);
         for (int round = 0; round < rounds; round++) {
-            c0 = c0.fma(half, one);
-            c1 = c1.fma(half, one);
-            c2 = c2.fma(half, one);
-            c3 = c3.fma(half, one);
-            c4 = c4.fma(half, one);
-            c5 = c5.fma(half, one);
-            c6 = c6.fma(half, one);
-            c7 = c7.fma(half, one);
-            c8 = c8.fma(half, one);
-            c9 = c9.fma(half, one);
-            c10 = c10.fma(half, one);
-            c11 = c11.fma(half, one);
+            c0 = half.fma(c0, one);
+            c1 = half.fma(c1, one);
+            c2 = half.fma(c2, one);
+            c3 = half.fma(c3, one);
+            c4 = half.fma(c4, one);
+            c5 = half.fma(c5, one);
+            c6 = half.fma(c6, one);
+            c7 = half.fma(c7, one);
+            c8 = half.fma(c8, one);
+            c9 = half.fma(c9, one);
+            c10 = half.fma(c10, one);
+            c11 = half.fma(c11, one);
         }
-        FloatVector sum = c0.add(c1).add(c2).add(c3).add(c4).add(c5).add(c6).add(c7).add(c8).add(c9).add(c10).add(c11);
+        FloatVector sum = one.mul(c0).add(c1).add(c2).add(c3).add(c4).add(c5).add(c6).add(c7).add(c8).add(c9).add(c10).add(c11);
         return Lanes.sum(sum);
     }
 
@@ -60,12 +62,12 @@ final class LimitLoopsVector implements LimitLoops {
         IntVector sum2 = IntVector.zero(I32);
         IntVector sum3 = IntVector.zero(I32);
         for (int at = 0; at < bytes; at += 4 * STEP) {
-            sum0 = sum0.add(IntVector.fromMemorySegment(I32, memory, from + at, LITTLE));
-            sum1 = sum1.add(IntVector.fromMemorySegment(I32, memory, from + at + STEP, LITTLE));
-            sum2 = sum2.add(IntVector.fromMemorySegment(I32, memory, from + at + 2L * STEP, LITTLE));
-            sum3 = sum3.add(IntVector.fromMemorySegment(I32, memory, from + at + 3L * STEP, LITTLE));
+            sum0 = IntVector.fromMemorySegment(I32, memory, from + at, LITTLE).add(sum0);
+            sum1 = IntVector.fromMemorySegment(I32, memory, from + at + STEP, LITTLE).add(sum1);
+            sum2 = IntVector.fromMemorySegment(I32, memory, from + at + 2L * STEP, LITTLE).add(sum2);
+            sum3 = IntVector.fromMemorySegment(I32, memory, from + at + 3L * STEP, LITTLE).add(sum3);
         }
-        return sum0.add(sum1).add(sum2).add(sum3).lane(0);
+        return IntVector.zero(I32).add(sum0).add(sum1).add(sum2).add(sum3).lane(0);
     }
 
     @Override

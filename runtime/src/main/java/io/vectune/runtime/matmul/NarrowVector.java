@@ -14,6 +14,10 @@ import jdk.incubator.vector.VectorSpecies;
 final class NarrowVector implements NarrowKernels {
     private static final VectorSpecies<Float> F32 = VectorWidth.F32;
     private static final int LANES = F32.length();
+
+    // Sums end with a product by one, the same bits: of a loop variable C2 does not know the class at first, and
+    // `sum.intoArray` is compiled for every width that the process has used, with an object each round of the loop.
+    private static final FloatVector ONE = FloatVector.broadcast(F32, 1);
     private static final ByteOrder LITTLE = ByteOrder.LITTLE_ENDIAN;
 
     @Override
@@ -127,18 +131,18 @@ final class NarrowVector implements NarrowKernels {
             c10 = FloatVector.broadcast(F32, x[k + 10 * xStride]).fma(b, c10);
             c11 = FloatVector.broadcast(F32, x[k + 11 * xStride]).fma(b, c11);
         }
-        c0.intoArray(c, at);
-        c1.intoArray(c, at + width);
-        c2.intoArray(c, at + 2 * width);
-        c3.intoArray(c, at + 3 * width);
-        c4.intoArray(c, at + 4 * width);
-        c5.intoArray(c, at + 5 * width);
-        c6.intoArray(c, at + 6 * width);
-        c7.intoArray(c, at + 7 * width);
-        c8.intoArray(c, at + 8 * width);
-        c9.intoArray(c, at + 9 * width);
-        c10.intoArray(c, at + 10 * width);
-        c11.intoArray(c, at + 11 * width);
+        ONE.mul(c0).intoArray(c, at);
+        ONE.mul(c1).intoArray(c, at + width);
+        ONE.mul(c2).intoArray(c, at + 2 * width);
+        ONE.mul(c3).intoArray(c, at + 3 * width);
+        ONE.mul(c4).intoArray(c, at + 4 * width);
+        ONE.mul(c5).intoArray(c, at + 5 * width);
+        ONE.mul(c6).intoArray(c, at + 6 * width);
+        ONE.mul(c7).intoArray(c, at + 7 * width);
+        ONE.mul(c8).intoArray(c, at + 8 * width);
+        ONE.mul(c9).intoArray(c, at + 9 * width);
+        ONE.mul(c10).intoArray(c, at + 10 * width);
+        ONE.mul(c11).intoArray(c, at + 11 * width);
     }
 
     @Override
@@ -193,14 +197,14 @@ final class NarrowVector implements NarrowKernels {
             c3x0 = a.fma(b0, c3x0);
             c3x1 = a.fma(b1, c3x1);
         }
-        c0x0.intoArray(y, at);
-        c0x1.intoArray(y, at + LANES);
-        c1x0.intoArray(y, at + yStride);
-        c1x1.intoArray(y, at + yStride + LANES);
-        c2x0.intoArray(y, at + 2 * yStride);
-        c2x1.intoArray(y, at + 2 * yStride + LANES);
-        c3x0.intoArray(y, at + 3 * yStride);
-        c3x1.intoArray(y, at + 3 * yStride + LANES);
+        ONE.mul(c0x0).intoArray(y, at);
+        ONE.mul(c0x1).intoArray(y, at + LANES);
+        ONE.mul(c1x0).intoArray(y, at + yStride);
+        ONE.mul(c1x1).intoArray(y, at + yStride + LANES);
+        ONE.mul(c2x0).intoArray(y, at + 2 * yStride);
+        ONE.mul(c2x1).intoArray(y, at + 2 * yStride + LANES);
+        ONE.mul(c3x0).intoArray(y, at + 3 * yStride);
+        ONE.mul(c3x1).intoArray(y, at + 3 * yStride + LANES);
     }
 
     @Override
@@ -238,13 +242,13 @@ final class NarrowVector implements NarrowKernels {
             c3x0 = a.fma(b0, c3x0);
             c3x1 = a.fma(b1, c3x1);
         }
-        c0x0.intoArray(g, at);
-        c0x1.intoArray(g, at + LANES);
-        c1x0.intoArray(g, at + stride);
-        c1x1.intoArray(g, at + stride + LANES);
-        c2x0.intoArray(g, at + 2 * stride);
-        c2x1.intoArray(g, at + 2 * stride + LANES);
-        c3x0.intoArray(g, at + 3 * stride);
-        c3x1.intoArray(g, at + 3 * stride + LANES);
+        ONE.mul(c0x0).intoArray(g, at);
+        ONE.mul(c0x1).intoArray(g, at + LANES);
+        ONE.mul(c1x0).intoArray(g, at + stride);
+        ONE.mul(c1x1).intoArray(g, at + stride + LANES);
+        ONE.mul(c2x0).intoArray(g, at + 2 * stride);
+        ONE.mul(c2x1).intoArray(g, at + 2 * stride + LANES);
+        ONE.mul(c3x0).intoArray(g, at + 3 * stride);
+        ONE.mul(c3x1).intoArray(g, at + 3 * stride + LANES);
     }
 }

@@ -134,7 +134,7 @@ final class AttentionStepVector {
         for (int i = 0; i < vectors * LENGTH; i += LENGTH) {
             sums = sums.add(FloatVector.fromArray(SPECIES, scores, at + i));
         }
-        sums.intoArray(lanes, 0);
+        Lanes.ONE.mul(sums).intoArray(lanes, 0);
         return Lanes.sum(lanes);
     }
 
@@ -159,7 +159,7 @@ final class AttentionStepVector {
                 FloatVector weight = FloatVector.broadcast(SPECIES, weights[weightsAt + key]);
                 sum = weight.fma(FloatVector.fromMemorySegment(SPECIES, vs, at + key * rowBytes + 4L * d, ORDER), sum);
             }
-            sum.intoArray(sums, sumsAt + d);
+            Lanes.ONE.mul(sum).intoArray(sums, sumsAt + d);
         }
         for (; d < dim; d++) {
             for (int key = 0; key < keys; key++) {

@@ -208,7 +208,7 @@ final class AttentionVector implements AttentionKernel {
                     FloatVector.fromMemorySegment(SPECIES, a, aAt + 4L * i, ORDER)
                             .fma(FloatVector.fromMemorySegment(SPECIES, b, bAt + 4L * i, ORDER), sums);
         }
-        sums.intoArray(lanes, 0);
+        Lanes.ONE.mul(sums).intoArray(lanes, 0);
         float sum = Lanes.sum(lanes);
         for (; i < count; i++) {
             sum = Math.fma(a.get(FLOAT, aAt + 4L * i), b.get(FLOAT, bAt + 4L * i), sum);

@@ -38,7 +38,8 @@ final class RotaryVector implements RotaryKernel {
             FloatVector sin = FloatVector.fromArray(SPECIES, sines, table + i).mul(sign);
             FloatVector first = FloatVector.fromMemorySegment(SPECIES, xs, at + 4L * i, ORDER);
             FloatVector second = FloatVector.fromMemorySegment(SPECIES, xs, at + 4L * (half + i), ORDER);
-            first.fma(cos, second.mul(sin).neg()).intoMemorySegment(xs, at + 4L * i, ORDER);
+            FloatVector negated = FloatVector.fromArray(SPECIES, sines, table + i).mul(-sign);
+            first.fma(cos, second.mul(negated)).intoMemorySegment(xs, at + 4L * i, ORDER);
             second.fma(cos, first.mul(sin)).intoMemorySegment(xs, at + 4L * (half + i), ORDER);
         }
         for (; i < half; i++) {

@@ -177,22 +177,22 @@ final class TileProduct {
             c7x = a7k.fma(bx, c7x);
             c7y = a7k.fma(by, c7y);
         }
-        c0x.intoArray(c, c0At);
-        c0y.intoArray(c, c0At + Lanes.LENGTH);
-        c1x.intoArray(c, c1At);
-        c1y.intoArray(c, c1At + Lanes.LENGTH);
-        c2x.intoArray(c, c2At);
-        c2y.intoArray(c, c2At + Lanes.LENGTH);
-        c3x.intoArray(c, c3At);
-        c3y.intoArray(c, c3At + Lanes.LENGTH);
-        c4x.intoArray(c, c4At);
-        c4y.intoArray(c, c4At + Lanes.LENGTH);
-        c5x.intoArray(c, c5At);
-        c5y.intoArray(c, c5At + Lanes.LENGTH);
-        c6x.intoArray(c, c6At);
-        c6y.intoArray(c, c6At + Lanes.LENGTH);
-        c7x.intoArray(c, c7At);
-        c7y.intoArray(c, c7At + Lanes.LENGTH);
+        Lanes.ONE.mul(c0x).intoArray(c, c0At);
+        Lanes.ONE.mul(c0y).intoArray(c, c0At + Lanes.LENGTH);
+        Lanes.ONE.mul(c1x).intoArray(c, c1At);
+        Lanes.ONE.mul(c1y).intoArray(c, c1At + Lanes.LENGTH);
+        Lanes.ONE.mul(c2x).intoArray(c, c2At);
+        Lanes.ONE.mul(c2y).intoArray(c, c2At + Lanes.LENGTH);
+        Lanes.ONE.mul(c3x).intoArray(c, c3At);
+        Lanes.ONE.mul(c3y).intoArray(c, c3At + Lanes.LENGTH);
+        Lanes.ONE.mul(c4x).intoArray(c, c4At);
+        Lanes.ONE.mul(c4y).intoArray(c, c4At + Lanes.LENGTH);
+        Lanes.ONE.mul(c5x).intoArray(c, c5At);
+        Lanes.ONE.mul(c5y).intoArray(c, c5At + Lanes.LENGTH);
+        Lanes.ONE.mul(c6x).intoArray(c, c6At);
+        Lanes.ONE.mul(c6y).intoArray(c, c6At + Lanes.LENGTH);
+        Lanes.ONE.mul(c7x).intoArray(c, c7At);
+        Lanes.ONE.mul(c7y).intoArray(c, c7At + Lanes.LENGTH);
     }
 
     private static void rowMajor1(
@@ -242,14 +242,14 @@ final class TileProduct {
             c6 = FloatVector.broadcast(SPECIES, a[a6 + k]).fma(b0, c6);
             c7 = FloatVector.broadcast(SPECIES, a[a7 + k]).fma(b0, c7);
         }
-        c0.intoArray(c, c0At);
-        c1.intoArray(c, c1At);
-        c2.intoArray(c, c2At);
-        c3.intoArray(c, c3At);
-        c4.intoArray(c, c4At);
-        c5.intoArray(c, c5At);
-        c6.intoArray(c, c6At);
-        c7.intoArray(c, c7At);
+        Lanes.ONE.mul(c0).intoArray(c, c0At);
+        Lanes.ONE.mul(c1).intoArray(c, c1At);
+        Lanes.ONE.mul(c2).intoArray(c, c2At);
+        Lanes.ONE.mul(c3).intoArray(c, c3At);
+        Lanes.ONE.mul(c4).intoArray(c, c4At);
+        Lanes.ONE.mul(c5).intoArray(c, c5At);
+        Lanes.ONE.mul(c6).intoArray(c, c6At);
+        Lanes.ONE.mul(c7).intoArray(c, c7At);
     }
 
     private static void columnMajor2(
@@ -323,22 +323,22 @@ final class TileProduct {
             c7x = a7k.fma(bx, c7x);
             c7y = a7k.fma(by, c7y);
         }
-        c0x.intoArray(c, c0At);
-        c0y.intoArray(c, c0At + Lanes.LENGTH);
-        c1x.intoArray(c, c1At);
-        c1y.intoArray(c, c1At + Lanes.LENGTH);
-        c2x.intoArray(c, c2At);
-        c2y.intoArray(c, c2At + Lanes.LENGTH);
-        c3x.intoArray(c, c3At);
-        c3y.intoArray(c, c3At + Lanes.LENGTH);
-        c4x.intoArray(c, c4At);
-        c4y.intoArray(c, c4At + Lanes.LENGTH);
-        c5x.intoArray(c, c5At);
-        c5y.intoArray(c, c5At + Lanes.LENGTH);
-        c6x.intoArray(c, c6At);
-        c6y.intoArray(c, c6At + Lanes.LENGTH);
-        c7x.intoArray(c, c7At);
-        c7y.intoArray(c, c7At + Lanes.LENGTH);
+        Lanes.ONE.mul(c0x).intoArray(c, c0At);
+        Lanes.ONE.mul(c0y).intoArray(c, c0At + Lanes.LENGTH);
+        Lanes.ONE.mul(c1x).intoArray(c, c1At);
+        Lanes.ONE.mul(c1y).intoArray(c, c1At + Lanes.LENGTH);
+        Lanes.ONE.mul(c2x).intoArray(c, c2At);
+        Lanes.ONE.mul(c2y).intoArray(c, c2At + Lanes.LENGTH);
+        Lanes.ONE.mul(c3x).intoArray(c, c3At);
+        Lanes.ONE.mul(c3y).intoArray(c, c3At + Lanes.LENGTH);
+        Lanes.ONE.mul(c4x).intoArray(c, c4At);
+        Lanes.ONE.mul(c4y).intoArray(c, c4At + Lanes.LENGTH);
+        Lanes.ONE.mul(c5x).intoArray(c, c5At);
+        Lanes.ONE.mul(c5y).intoArray(c, c5At + Lanes.LENGTH);
+        Lanes.ONE.mul(c6x).intoArray(c, c6At);
+        Lanes.ONE.mul(c6y).intoArray(c, c6At + Lanes.LENGTH);
+        Lanes.ONE.mul(c7x).intoArray(c, c7At);
+        Lanes.ONE.mul(c7y).intoArray(c, c7At + Lanes.LENGTH);
     }
 
     private static void columnMajor1(
@@ -379,13 +379,13 @@ final class TileProduct {
             c6 = FloatVector.broadcast(SPECIES, a[aAt + k * TILE + 6]).fma(b0, c6);
             c7 = FloatVector.broadcast(SPECIES, a[aAt + k * TILE + 7]).fma(b0, c7);
         }
-        c0.intoArray(c, c0At);
-        c1.intoArray(c, c1At);
-        c2.intoArray(c, c2At);
-        c3.intoArray(c, c3At);
-        c4.intoArray(c, c4At);
-        c5.intoArray(c, c5At);
-        c6.intoArray(c, c6At);
-        c7.intoArray(c, c7At);
+        Lanes.ONE.mul(c0).intoArray(c, c0At);
+        Lanes.ONE.mul(c1).intoArray(c, c1At);
+        Lanes.ONE.mul(c2).intoArray(c, c2At);
+        Lanes.ONE.mul(c3).intoArray(c, c3At);
+        Lanes.ONE.mul(c4).intoArray(c, c4At);
+        Lanes.ONE.mul(c5).intoArray(c, c5At);
+        Lanes.ONE.mul(c6).intoArray(c, c6At);
+        Lanes.ONE.mul(c7).intoArray(c, c7At);
     }
 }
