@@ -51,7 +51,8 @@ final class LimitLoopsVector implements LimitLoops {
             c10 = half.fma(c10, one);
             c11 = half.fma(c11, one);
         }
-        FloatVector sum = one.mul(c0).add(c1).add(c2).add(c3).add(c4).add(c5).add(c6).add(c7).add(c8).add(c9).add(c10).add(c11);
+        FloatVector sum =
+                one.mul(c0).add(c1).add(c2).add(c3).add(c4).add(c5).add(c6).add(c7).add(c8).add(c9).add(c10).add(c11);
         return Lanes.sum(sum);
     }
 

@@ -137,7 +137,10 @@ final class NarrowProduct implements ThreadTeam.Task {
         width = roundUp(rank, NarrowKernels.ROWS);
         pack(team, factor, false, factor.rows(), width);
         start(Phase.OUTER, alpha, c, accumulate);
-        run(team, units(Math.max(a.columns(), b.columns()), OUTER_COLUMNS), (long) a.rows() * (a.columns() + b.columns()));
+        run(
+                team,
+                units(Math.max(a.columns(), b.columns()), OUTER_COLUMNS),
+                (long) a.rows() * (a.columns() + b.columns()));
     }
 
     private void start(Phase next, float factor, Matrix c, boolean adds) {
@@ -236,8 +239,7 @@ final class NarrowProduct implements ThreadTeam.Task {
             kernels.load(a.segment(), a.rowOffset(row) + 4L * k, a.stride(), rows, count, local.wide, 0, stride);
             kernels.reduce(count, local.wide, stride, panel, k * width, width, local.narrow);
         }
-        kernels.store(
-                local.narrow, width, alpha, c.segment(), c.rowOffset(row), c.stride(), rows, rank, accumulate);
+        kernels.store(local.narrow, width, alpha, c.segment(), c.rowOffset(row), c.stride(), rows, rank, accumulate);
     }
 
     private void expandUnit(int unit, Local local) {
@@ -282,8 +284,7 @@ final class NarrowProduct implements ThreadTeam.Task {
         Arrays.fill(sums, 0, width * stride, 0f);
         for (int row = 0; row < x.rows(); row += OUTER_ROWS) {
             int rows = Math.min(OUTER_ROWS, x.rows() - row);
-            kernels.load(
-                    x.segment(), x.rowOffset(row) + 4L * column, x.stride(), rows, columns, local.wide, 0, stride);
+            kernels.load(x.segment(), x.rowOffset(row) + 4L * column, x.stride(), rows, columns, local.wide, 0, stride);
             kernels.outer(rows, padded, width, panel, row * width, local.wide, sums, stride);
         }
         if (transposed) {

@@ -9,8 +9,8 @@ import jdk.incubator.vector.VectorSpecies;
 
 /// [NarrowKernels] in the Vector API: the same chains as [NarrowScalar], the same bits.
 ///
-/// Registers: 12 x 1 takes 12 + 1 + 1 = 14, 4 x 2 takes 8 + 2 + 1 = 11 of at least 16. Loads per fused multiply-add: 13 / 12
-/// and 6 / 8, with two loads and two multiply-adds a cycle no more than 8 % above what the arithmetic takes.
+/// Registers: 12 x 1 takes 12 + 1 + 1 = 14, 4 x 2 takes 8 + 2 + 1 = 11 of at least 16. Loads per fused multiply-add: 13
+/// / 12 and 6 / 8, with two loads and two multiply-adds a cycle no more than 8 % above what the arithmetic takes.
 final class NarrowVector implements NarrowKernels {
     private static final VectorSpecies<Float> F32 = VectorWidth.F32;
     private static final int LANES = F32.length();

@@ -11,10 +11,11 @@ import jdk.incubator.vector.VectorSpecies;
 /// always, but a method of ours only below a limit of nodes that a kernel reaches with some twenty vector operations,
 /// and a vector that crosses a call is allocated.
 ///
-/// A vector that is summed up in a loop is not stored as such but as `ONE.mul(sum)`, the same bits. Of a loop variable C2
-/// first knows only the static type FloatVector; `sum.intoArray` is then compiled for every width that the process has
-/// ever stored (the transposer works on 256 bits), and the loop allocates a vector each round: up to 19 GB a training
-/// step, and half of its speed, depending on what was compiled first. A product has the class of its left side.
+/// A vector that is summed up in a loop is not stored as such but as `ONE.mul(sum)`, the same bits. Of a loop variable
+/// C2 first knows only the static type FloatVector; `sum.intoArray` is then compiled for every width that the process
+/// has ever stored (the transposer works on 256 bits), and the loop allocates a vector each round: up to 19 GB a
+/// training step, and half of its speed, depending on what was compiled first. A product has the class of its left
+/// side.
 final class Lanes {
     static final VectorSpecies<Float> SPECIES = VectorWidth.F32;
     static final ByteOrder ORDER = ByteOrder.LITTLE_ENDIAN;
