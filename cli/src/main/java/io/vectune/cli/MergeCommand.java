@@ -54,6 +54,11 @@ final class MergeCommand implements Callable<Integer> {
                             + " reported.")
     private boolean requantize;
 
+    @Option(
+            names = "--dense-input",
+            description = "Flux, --requantize: leave x_embedder dense, as diffusers does after widening it.")
+    private boolean denseInput;
+
     @Option(names = "--json", description = "--requantize: print one JSON object with what each layer kept.")
     private boolean json;
 
@@ -70,6 +75,10 @@ final class MergeCommand implements Callable<Integer> {
         if (json && !requantize) {
             throw new UsageException("--json prints the report of --requantize; without it there is none");
         }
+        boolean flux = FluxLoader.isOne(host.model());
+        if (denseInput && !(flux && requantize)) {
+            throw new UsageException("--dense-input belongs to --requantize of a Flux transformer");
+        }
         OutputDirectory.check(out, force);
         if (!Files.isDirectory(host.model())) {
             throw new VectuneException(
@@ -77,7 +86,7 @@ final class MergeCommand implements Callable<Integer> {
                             + ": expected a model directory to merge into; a GGUF file is quantized with metadata that a merged"
                             + " model cannot keep, so use the adapter beside it, or merge into the model it was made from");
         }
-        if (FluxLoader.isOne(host.model())) {
+        if (flux) {
             return mergeFlux(output, type);
         }
         try (Host opened = host.open(null)) {
@@ -138,11 +147,30 @@ final class MergeCommand implements Callable<Integer> {
             }
             FluxMerge.Result result =
                     FluxMerge.directory(
-                            FluxLoader.directory(host.model()), out, force, opened.adapters(), type, opened.compute());
+                            FluxLoader.directory(host.model()),
+                            out,
+                            force,
+                            opened.adapters(),
+                            type,
+                            quantizedChanges(),
+                            opened.compute());
+            if (requantize) {
+                report(output, result.requantized());
+            }
             output.note(
-                    "%d layers changed, %d of them were quantized and are dense now, %d stay quantized; wrote %s",
-                    result.changed(), result.madeDense(), result.quantized(), out);
+                    "%d layers changed, %d of them quantized again, %d quantized before and dense now; %d quantized in"
+                            + " all; wrote %s",
+                    result.changed(), result.requantized().size(), result.madeDense().size(), result.quantized(), out);
         }
         return 0;
+    }
+
+    private FluxMerge.QuantizedChanges quantizedChanges() {
+        if (!requantize) {
+            return FluxMerge.QuantizedChanges.DENSE;
+        }
+        return denseInput
+                ? FluxMerge.QuantizedChanges.QUANTIZED_AGAIN_BUT_INPUT
+                : FluxMerge.QuantizedChanges.QUANTIZED_AGAIN;
     }
 }

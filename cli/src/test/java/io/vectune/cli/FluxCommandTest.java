@@ -213,7 +213,7 @@ class FluxCommandTest {
                         "control.safetensors",
                         tensors -> tensors.keySet().removeIf(name -> !name.startsWith("transformer.x_embedder.")));
         succeed("merge", "--model", path("q"), "--adapter", inputOnly, "--out", path("m"));
-        assertThat(err).contains("1 layers changed").contains("49 stay quantized");
+        assertThat(err).contains("1 layers changed").contains("49 quantized in all");
         assertThat(directory.resolve("m/config.json"))
                 .content()
                 .contains("\"in_channels\" : 32")
@@ -237,6 +237,44 @@ class FluxCommandTest {
                 .isLessThan(1e-5);
         succeed("merge", "--model", path("q"), "--adapter", CONTROL, "--out", path("dense"));
         assertThat(directory.resolve("dense/config.json")).content().doesNotContain("quantization_config");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"nf4", "fp4", "int8", "hqq"})
+    void aMergeIntoAQuantizedTransformerStaysQuantizedOnRequest(String method) {
+        succeed("quantize", "--model", DEV, "--out", path("q"), "--method", method);
+        succeed("merge", "--model", path("q"), "--adapter", CONTROL, "--out", path("dense"));
+        succeed("merge", "--model", path("q"), "--adapter", CONTROL, "--out", path("again"), "--requantize", "--json");
+        assertThat(err).contains("50 of them quantized again").contains("50 quantized in all");
+        assertThat(out).contains("\"kept\":");
+        succeed(
+                "merge",
+                "--model",
+                path("q"),
+                "--adapter",
+                CONTROL,
+                "--out",
+                path("mixed"),
+                "--requantize",
+                "--dense-input");
+        assertThat(err).contains("49 of them quantized again, 1 quantized before and dense now");
+        assertThat(directory.resolve("mixed/config.json")).content().contains("x_embedder");
+        float[] exact = prediction("dense");
+        double again = relativeError(prediction("again"), exact);
+        double mixed = relativeError(prediction("mixed"), exact);
+        assertThat(again).isLessThan(method.equals("int8") ? 0.02 : 0.3);
+        assertThat(mixed).isLessThan(method.equals("int8") ? 0.02 : 0.3);
+        refuse(
+                1,
+                List.of("merge", "--model", DEV, "--adapter", CONTROL, "--out", path("x"), "--requantize"),
+                "dense transformer",
+                "without --requantize");
+    }
+
+    private float[] prediction(String model) {
+        String file = path(model + ".prediction.safetensors");
+        succeed("flux", "step", "--model", path(model), "--inputs", WIDE_INPUTS, "--out", file);
+        return floats(file, "prediction");
     }
 
     @Test

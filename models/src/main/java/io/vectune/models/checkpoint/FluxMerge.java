@@ -5,7 +5,9 @@ import io.vectune.models.decoder.Linear;
 import io.vectune.models.flux.FluxAdapters;
 import io.vectune.models.flux.FluxConfig;
 import io.vectune.models.flux.FluxModel;
+import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.file.StrictJson;
@@ -17,10 +19,13 @@ import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -29,8 +34,32 @@ import tools.jackson.databind.node.ObjectNode;
 /// `in_channels` of config.json.
 ///
 /// Layers that no adapter changes stay as they are stored, quantized ones too. A quantized layer that changes becomes
-/// dense, in the type in which its library dequantizes.
+/// dense, in the type in which its library dequantizes, or is quantized again in its own format, as [QuantizedChanges]
+/// says.
 public final class FluxMerge {
+    /// What becomes of a quantized layer that changes.
+    public enum QuantizedChanges {
+        /// It becomes dense.
+        DENSE,
+        /// It is quantized again, which loses a part of the change ([MergedLayer]).
+        QUANTIZED_AGAIN,
+        /// It is quantized again, but for the widened input, which becomes dense, as diffusers leaves it.
+        QUANTIZED_AGAIN_BUT_INPUT
+    }
+
+    /// What a merge did.
+    ///
+    /// @param changed layers that the adapters change
+    /// @param requantized of these, those that were quantized again, with what they kept of the change
+    /// @param madeDense of these, layers that were quantized before and are dense now
+    /// @param quantized layers of the result that are quantized
+    public record Result(int changed, List<MergedLayer> requantized, List<String> madeDense, int quantized) {
+        public Result {
+            requantized = List.copyOf(requantized);
+            madeDense = List.copyOf(madeDense);
+        }
+    }
+
     private static final String WEIGHT = ".weight";
     private static final String BIAS = ".bias";
 
@@ -38,86 +67,128 @@ public final class FluxMerge {
     private final QuantizedLayers quantized;
     private final FluxModel model;
     private final Map<String, Adapter> adapters;
-    private final Map<String, Linear> linears = new LinkedHashMap<>();
+    private final QuantizedChanges changes;
+    private final Map<String, Linear> changedByBias = new LinkedHashMap<>();
     private final Map<String, Matrix> norms = new LinkedHashMap<>();
+    private final SequencedMap<String, TensorSpec> kept = new LinkedHashMap<>();
     private final SequencedMap<String, TensorSpec> specs = new LinkedHashMap<>();
+    private final List<MergedLayer> requantized = new ArrayList<>();
 
-    private FluxMerge(TensorSource source, QuantizedLayers quantized, FluxAdapters adapters, @Nullable DType dtype) {
+    private FluxMerge(
+            TensorSource source,
+            QuantizedLayers quantized,
+            FluxAdapters adapters,
+            @Nullable DType dtype,
+            QuantizedChanges changes) {
         this.source = source;
         this.quantized = quantized;
         this.model = adapters.model();
         this.adapters = adapters.layers();
-        for (Linear linear : model.linears()) {
-            if (this.adapters.containsKey(linear.name())) {
-                linears.put(linear.name() + WEIGHT, linear);
-                linears.put(linear.name() + BIAS, linear);
-            }
-        }
+        this.changes = changes;
         model.norms().forEach((name, values) -> norms.put(name + WEIGHT, values));
+        Set<String> replaced = new HashSet<>();
+        for (Linear linear : changed()) {
+            changedByBias.put(linear.name() + BIAS, linear);
+            boolean packed = quantized.find(linear.name()).isPresent();
+            replaced.addAll(packed ? quantized.keys(linear.name()) : Set.of(linear.name() + WEIGHT));
+            specs.putAll(declare(linear, dtype));
+        }
         for (String name : source.names()) {
-            Tensor tensor = source.tensor(name);
-            Linear linear = linears.get(name);
-            String layer = name.endsWith(WEIGHT) ? name.substring(0, name.length() - WEIGHT.length()) : name;
-            if (linear != null && name.endsWith(WEIGHT)) {
-                DType stored =
-                        quantized.find(layer).isPresent() ? quantized.weight(layer).computeDtype() : tensor.dtype();
-                specs.put(
-                        name,
-                        TensorSpec.of(
-                                dtype == null ? stored : dtype,
-                                linear.weight().outFeatures(),
-                                linear.weight().inFeatures()));
-            } else if (!belongsToChangedLayer(name)) {
-                DType type = tensor.dtype();
-                if (dtype != null && type.isFloat() && !quantized.owns(name)) {
-                    type = dtype;
-                }
-                specs.put(name, TensorSpec.of(type, tensor.shape()));
+            if (!replaced.contains(name)) {
+                Tensor tensor = source.tensor(name);
+                boolean casts = dtype != null && tensor.dtype().isFloat() && !quantized.owns(name);
+                kept.put(name, TensorSpec.of(casts ? dtype : tensor.dtype(), tensor.shape()));
             }
         }
+        specs.putAll(kept);
     }
 
-    /// Whether a tensor is a part of a quantized weight that becomes dense.
-    private boolean belongsToChangedLayer(String name) {
-        return quantized.owns(name) && adapters.keySet().stream().anyMatch(layer -> name.startsWith(layer + "."));
+    private List<Linear> changed() {
+        return model.linears().stream().filter(linear -> adapters.containsKey(linear.name())).toList();
     }
 
-    /// What a merge did.
-    ///
-    /// @param changed layers that the adapters change
-    /// @param madeDense of these, layers that were quantized before and are dense now
-    /// @param quantized layers that are still quantized
-    public record Result(int changed, int madeDense, int quantized) {}
+    private boolean isRequantized(String layer) {
+        return quantized.find(layer).isPresent()
+                && switch (changes) {
+                    case DENSE -> false;
+                    case QUANTIZED_AGAIN -> true;
+                    case QUANTIZED_AGAIN_BUT_INPUT -> !layer.equals(FluxModel.X_EMBEDDER);
+                };
+    }
+
+    /// The tensors of a changed weight.
+    private SequencedMap<String, TensorSpec> declare(Linear linear, @Nullable DType dtype) {
+        String layer = linear.name();
+        int outFeatures = linear.weight().outFeatures();
+        int inFeatures = linear.weight().inFeatures();
+        if (isRequantized(layer)) {
+            QuantizedWeight before = quantized.weight(layer);
+            return before.quantizer().declare(layer, outFeatures, inFeatures, before.computeDtype());
+        }
+        DType type = dtype;
+        if (type == null) {
+            type =
+                    quantized
+                            .find(layer)
+                            .map(QuantizedWeight::computeDtype)
+                            .orElseGet(() -> source.tensor(layer + WEIGHT).dtype());
+        }
+        SequencedMap<String, TensorSpec> spec = new LinkedHashMap<>();
+        spec.put(layer + WEIGHT, TensorSpec.of(type, outFeatures, inFeatures));
+        return spec;
+    }
 
     /// Merges.
     ///
     /// @param directory of the transformer that the adapters are on
     /// @param force whether an output directory that holds something is accepted
     /// @param dtype of all dense float tensors of the result; null to keep each one's type
-    /// @throws io.vectune.runtime.VectuneException if the result cannot be written
+    /// @throws VectuneException if a merged value is not finite, nothing quantized changes though it should be
+    ///   quantized again, or the result cannot be written
     public static Result directory(
-            Path directory, Path out, boolean force, FluxAdapters adapters, @Nullable DType dtype, Compute compute) {
-        try (Arena arena = Arena.ofShared();
-                OutputDirectory target = OutputDirectory.create(out, force)) {
+            Path directory,
+            Path out,
+            boolean force,
+            FluxAdapters adapters,
+            @Nullable DType dtype,
+            QuantizedChanges changes,
+            Compute compute) {
+        try (Arena arena = Arena.ofShared()) {
             TensorSource source = SafetensorsCheckpoint.open(directory, arena);
             QuantizedLayers quantized = QuantizedLayers.of(source, ModelFiles.quantization(directory, arena));
-            FluxMerge job = new FluxMerge(source, quantized, adapters, dtype);
-            try (CheckpointWriter writer =
-                    new CheckpointWriter(
-                            target.path(), ModelFiles.stem(directory), job.specs, Map.of("format", "pt"))) {
-                job.run(compute, writer);
-                writer.commit();
+            FluxMerge job = new FluxMerge(source, quantized, adapters, dtype, changes);
+            if (changes != QuantizedChanges.DENSE
+                    && adapters.layers().keySet().stream().noneMatch(job::isRequantized)) {
+                throw new VectuneException(
+                        directory
+                                + ": expected quantized layers under the adapters to quantize again, found "
+                                + (quantized.names().isEmpty() ? "a dense transformer" : "none")
+                                + "; merge without --requantize");
             }
-            ModelFiles.copyBeside(directory, target.path());
-            job.writeConfig(directory, target.path());
-            target.commit();
-            int before = quantized.names().size();
-            return new Result(adapters.layers().size(), before - job.stillQuantized(), job.stillQuantized());
+            try (OutputDirectory target = OutputDirectory.create(out, force)) {
+                try (CheckpointWriter writer =
+                        new CheckpointWriter(
+                                target.path(), ModelFiles.stem(directory), job.specs, Map.of("format", "pt"))) {
+                    job.run(compute, writer);
+                    writer.commit();
+                }
+                ModelFiles.copyBeside(directory, target.path());
+                job.writeConfig(directory, target.path());
+                target.commit();
+            }
+            return job.result();
         }
     }
 
-    private int stillQuantized() {
-        return (int) quantized.names().stream().filter(layer -> !adapters.containsKey(layer)).count();
+    private Result result() {
+        List<String> dense = madeDense();
+        return new Result(adapters.size(), requantized, dense, quantized.names().size() - dense.size());
+    }
+
+    private List<String> madeDense() {
+        return quantized.names().stream()
+                .filter(layer -> adapters.containsKey(layer) && !isRequantized(layer))
+                .toList();
     }
 
     private void writeConfig(Path from, Path to) {
@@ -125,44 +196,60 @@ public final class FluxMerge {
         FluxConfig config = model.config();
         fields.put("in_channels", config.inChannels());
         fields.put("out_channels", config.outChannels());
-        if (stillQuantized() == 0) {
+        List<String> dense = madeDense();
+        if (dense.size() == quantized.names().size()) {
             fields.remove(ModelFiles.QUANTIZATION);
-        } else if (fields.get(ModelFiles.QUANTIZATION) instanceof ObjectNode quantization) {
-            List<String> dense = quantized.names().stream().filter(adapters::containsKey).toList();
+        } else if (fields.get(ModelFiles.QUANTIZATION) instanceof ObjectNode quantization && !dense.isEmpty()) {
             ModelFiles.addSkippedModules(quantization, dense);
         }
         StrictJson.write(to.resolve(ModelFiles.CONFIG), fields);
     }
 
     private void run(Compute compute, CheckpointWriter writer) {
-        for (Map.Entry<String, TensorSpec> entry : specs.entrySet()) {
-            String name = entry.getKey();
+        for (Linear linear : changed()) {
+            writeWeight(compute, linear, writer);
+        }
+        kept.forEach((name, spec) -> {
             try (Arena arena = Arena.ofShared()) {
-                Tensor result = result(compute, name, arena);
-                boolean casts = result.dtype() != entry.getValue().dtype();
-                Tensor stored = casts ? FloatCast.of(arena, result, entry.getValue().dtype()) : result;
-                writer.write(name, stored.segment());
+                Tensor result = result(name, arena);
+                boolean casts = result.dtype() != spec.dtype();
+                writer.write(name, (casts ? FloatCast.of(arena, result, spec.dtype()) : result).segment());
             }
+        });
+    }
+
+    private void writeWeight(Compute compute, Linear linear, CheckpointWriter writer) {
+        String layer = linear.name();
+        Adapter adapter = adapters.get(layer);
+        if (adapter == null) {
+            throw new IllegalArgumentException(layer + " has no adapter");
+        }
+        try (Arena arena = Arena.ofShared()) {
+            Tensor merged = MergedWeight.of(compute, layer, adapter, linear.weight(), arena);
+            if (!isRequantized(layer)) {
+                TensorSpec spec = specs.get(layer + WEIGHT);
+                DType type = spec == null ? DType.F32 : spec.dtype();
+                writer.write(layer + WEIGHT, FloatCast.of(arena, merged, type).segment());
+                return;
+            }
+            QuantizedWeight before = quantized.weight(layer);
+            Tensor typed = FloatCast.of(arena, merged, before.computeDtype());
+            QuantizedWeight after = before.quantizer().quantize(compute, layer, typed, arena);
+            after.tensors(layer, arena).forEach((name, tensor) -> writer.write(name, tensor.segment()));
+            requantized.add(MergedLayer.of(layer, linear.weight(), after, merged.asMatrix()));
         }
     }
 
-    private Tensor result(Compute compute, String name, Arena arena) {
-        Linear linear = linears.get(name);
-        Matrix norm = norms.get(name);
-        if (linear != null) {
-            Adapter adapter = adapters.get(linear.name());
-            if (adapter != null && name.endsWith(WEIGHT)) {
-                Tensor merged =
-                        Tensor.allocate(arena, DType.F32, linear.weight().outFeatures(), linear.weight().inFeatures());
-                adapter.merge(compute, linear.weight(), merged.asMatrix());
-                return merged;
-            }
-            if (adapter != null) {
-                Tensor merged = Tensor.allocate(arena, DType.F32, linear.weight().outFeatures());
-                adapter.mergeBias(linear.bias(), merged.asMatrix());
-                return merged;
-            }
+    /// A tensor that keeps its name and shape: the bias of a changed layer, a norm, or what no adapter changes.
+    private Tensor result(String name, Arena arena) {
+        Linear linear = changedByBias.get(name);
+        Adapter adapter = linear == null ? null : adapters.get(linear.name());
+        if (linear != null && adapter != null) {
+            Tensor merged = Tensor.allocate(arena, DType.F32, linear.weight().outFeatures());
+            adapter.mergeBias(linear.bias(), merged.asMatrix());
+            return merged;
         }
+        Matrix norm = norms.get(name);
         if (norm != null) {
             Tensor values = Tensor.allocate(arena, DType.F32, norm.columns());
             values.asMatrix().copyFrom(norm);

@@ -13,7 +13,6 @@ import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.safetensors.TensorSource;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.FloatCast;
-import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.DecodedWeight;
 import io.vectune.runtime.weight.Weight;
@@ -231,30 +230,9 @@ public final class MergeCheckpoint {
             QuantizedWeight after = before.quantizer().quantize(compute, layer, typed, arena);
             Map<String, Tensor> tensors = after.tensors(layer, arena);
             tensors.forEach((name, tensor) -> writer.write(name, tensor.segment()));
-            requantized.add(compare(layer, before, after, merged.asMatrix()));
+            requantized.add(MergedLayer.of(layer, before, after, merged.asMatrix()));
             return Set.copyOf(tensors.keySet());
         }
-    }
-
-    private static MergedLayer compare(String layer, Weight before, Weight after, Matrix merged) {
-        int columns = merged.columns();
-        float[] was = new float[columns];
-        float[] is = new float[columns];
-        double changes = 0;
-        double stored = 0;
-        double product = 0;
-        for (int row = 0; row < merged.rows(); row++) {
-            before.decode(row, row + 1, 0, columns, was, 0, columns);
-            after.decode(row, row + 1, 0, columns, is, 0, columns);
-            for (int column = 0; column < columns; column++) {
-                double change = (double) merged.get(row, column) - was[column];
-                double moved = (double) is[column] - was[column];
-                changes += change * change;
-                stored += moved * moved;
-                product += change * moved;
-            }
-        }
-        return new MergedLayer(layer, changes, stored, product);
     }
 
     private static String layerOf(String tensor) {
@@ -289,29 +267,6 @@ public final class MergeCheckpoint {
         if (adapter == null) {
             throw new IllegalArgumentException(layer + " has no adapter");
         }
-        Weight weight = adapters.site(layer).weight();
-        Tensor merged = Tensor.allocate(arena, DType.F32, weight.outFeatures(), weight.inFeatures());
-        adapter.merge(compute, weight, merged.asMatrix());
-        requireFinite(layer, merged.asMatrix());
-        return merged;
-    }
-
-    private static void requireFinite(String layer, Matrix merged) {
-        for (int row = 0; row < merged.rows(); row++) {
-            for (int column = 0; column < merged.columns(); column++) {
-                float value = merged.get(row, column);
-                if (!Float.isFinite(value)) {
-                    throw new VectuneException(
-                            layer
-                                    + ".weight: expected finite values after merging, found "
-                                    + value
-                                    + " at ["
-                                    + row
-                                    + ", "
-                                    + column
-                                    + "]; the adapter is broken");
-                }
-            }
-        }
+        return MergedWeight.of(compute, layer, adapter, adapters.site(layer).weight(), arena);
     }
 }

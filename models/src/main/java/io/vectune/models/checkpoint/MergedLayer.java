@@ -1,5 +1,7 @@
 package io.vectune.models.checkpoint;
 
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.weight.Weight;
 import java.util.List;
 
 /// How much of an adapter's change of a quantized weight W a merge back into the same format kept. With D the change,
@@ -13,6 +15,32 @@ import java.util.List;
 /// @param storedSquares |Q' - Q|^2
 /// @param product <Q' - Q, D>
 public record MergedLayer(String layer, double changeSquares, double storedSquares, double product) {
+    /// Compares.
+    ///
+    /// @param before Q
+    /// @param after Q'
+    /// @param merged Q + D
+    static MergedLayer of(String layer, Weight before, Weight after, Matrix merged) {
+        int columns = merged.columns();
+        float[] was = new float[columns];
+        float[] is = new float[columns];
+        double changes = 0;
+        double stored = 0;
+        double product = 0;
+        for (int row = 0; row < merged.rows(); row++) {
+            before.decode(row, row + 1, 0, columns, was, 0, columns);
+            after.decode(row, row + 1, 0, columns, is, 0, columns);
+            for (int column = 0; column < columns; column++) {
+                double change = (double) merged.get(row, column) - was[column];
+                double moved = (double) is[column] - was[column];
+                changes += change * change;
+                stored += moved * moved;
+                product += change * moved;
+            }
+        }
+        return new MergedLayer(layer, changes, stored, product);
+    }
+
     /// |D|.
     public double changeNorm() {
         return Math.sqrt(changeSquares);

@@ -32,8 +32,16 @@ class FluxMergeTest {
                 adapters = adapters.with(adapter, file.equals("control") ? 0.85f : 0.6f);
             }
             Path out = folder.resolve("merged");
-            assertThat(FluxMerge.directory(FluxFiles.path("dev"), out, false, adapters, null, compute).changed())
-                    .isEqualTo(base.linears().size());
+            FluxMerge.Result result =
+                    FluxMerge.directory(
+                            FluxFiles.path("dev"),
+                            out,
+                            false,
+                            adapters,
+                            null,
+                            FluxMerge.QuantizedChanges.DENSE,
+                            compute);
+            assertThat(result.changed()).isEqualTo(base.linears().size());
 
             TensorSource fused = FluxFiles.golden("fused.safetensors", arena);
             TensorSource merged = SafetensorsCheckpoint.open(out, arena);
