@@ -22,27 +22,34 @@ final class Weights {
 
     /// A weight of uniform numbers around zero.
     ///
-    /// @param format `f32`, `bf16`, `f16`, `hqqN` (N bits, group 64, axis 1), `nf4`, `fp4`, or a GGUF block type
-    ///   (`q4_0`)
+    /// @param format `f32`, `bf16`, `f16`, `hqqN` (N bits, group 64, axis 1), `nf4`, `nf4-nested`, `fp4`, `int8`, or a
+    ///   GGUF block type (`q4_0`)
     static Weight random(Compute compute, Arena arena, String format, int outFeatures, int inFeatures) {
         return switch (format) {
             case "f32" -> new DenseWeight(dense(arena, DType.F32, outFeatures, inFeatures));
             case "bf16" -> new DenseWeight(dense(arena, DType.BF16, outFeatures, inFeatures));
             case "f16" -> new DenseWeight(dense(arena, DType.F16, outFeatures, inFeatures));
             case "nf4" -> fourBit(compute, arena, FourBitConfig.nf4(false), outFeatures, inFeatures);
+            case "nf4-nested" -> fourBit(compute, arena, FourBitConfig.nf4(true), outFeatures, inFeatures);
             case "fp4" -> fourBit(compute, arena, FourBitConfig.fp4(false), outFeatures, inFeatures);
+            case "int8" -> quantized(compute, arena, QuantizeOptions.of("int8"), outFeatures, inFeatures);
             default -> {
                 if (format.startsWith("hqq")) {
-                    try (Arena passing = Arena.ofShared()) {
-                        Tensor tensor = dense(passing, DType.F32, outFeatures, inFeatures);
-                        QuantizeOptions options = QuantizeOptions.of("hqq").withBits(format.substring(3));
-                        yield Quantizers.of(options).quantize(compute, "random", tensor, arena);
-                    }
+                    QuantizeOptions options = QuantizeOptions.of("hqq").withBits(format.substring(3));
+                    yield quantized(compute, arena, options, outFeatures, inFeatures);
                 }
                 GgufType type = GgufType.valueOf(format.toUpperCase(Locale.ROOT));
                 yield blocks(arena, type, outFeatures, inFeatures);
             }
         };
+    }
+
+    private static Weight quantized(
+            Compute compute, Arena arena, QuantizeOptions options, int outFeatures, int inFeatures) {
+        try (Arena passing = Arena.ofShared()) {
+            Tensor tensor = dense(passing, DType.F32, outFeatures, inFeatures);
+            return Quantizers.of(options).quantize(compute, "random", tensor, arena);
+        }
     }
 
     private static Weight fourBit(Compute compute, Arena arena, FourBitConfig config, int outFeatures, int inFeatures) {
