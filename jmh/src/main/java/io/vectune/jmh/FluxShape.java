@@ -65,10 +65,12 @@ final class FluxShape {
     /// @param side image tokens of a side: 64 for 1024 pixels
     static FluxInputs inputs(Arena arena, int side, int textTokens) {
         Matrix imageIds = Matrix.allocate(arena, side * side, 3);
-        for (int token = 0; token < side * side; token++) {
-            imageIds.set(token, 0, 0);
-            imageIds.set(token, 1, (float) (token / side));
-            imageIds.set(token, 2, (float) (token % side));
+        imageIds.fill(0);
+        for (int row = 0; row < side; row++) {
+            for (int column = 0; column < side; column++) {
+                imageIds.set(row * side + column, 1, row);
+                imageIds.set(row * side + column, 2, column);
+            }
         }
         Matrix textIds = Matrix.allocate(arena, textTokens, 3);
         textIds.fill(0);
