@@ -1,6 +1,7 @@
 package io.vectune.cli;
 
 import io.vectune.models.checkpoint.DequantizeCheckpoint;
+import io.vectune.models.checkpoint.GgufExport;
 import io.vectune.models.load.ModelTensors;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
@@ -9,6 +10,7 @@ import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.tensor.DType;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
@@ -20,7 +22,10 @@ import picocli.CommandLine.Spec;
 /// `vectune dequantize`: quantized layers back into dense ones.
 @Command(
         name = "dequantize",
-        description = "Turn the quantized layers of a model directory or .safetensors file into dense NAME.weight.")
+        description = {
+            "Turn the quantized layers of a model directory or .safetensors file into dense NAME.weight,",
+            "or a .gguf file into a Hugging Face model directory."
+        })
 final class DequantizeCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")
@@ -30,7 +35,7 @@ final class DequantizeCommand implements Callable<Integer> {
             names = "--model",
             required = true,
             paramLabel = "PATH",
-            description = "Model directory or .safetensors file.")
+            description = "Model directory, or .safetensors, .pt (hqq) or .gguf file.")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
@@ -69,6 +74,10 @@ final class DequantizeCommand implements Callable<Integer> {
         if (Output.isSafetensors(model) || (ModelTensors.isPickled(model) && Output.isSafetensors(out))) {
             Output.checkFile(out, force);
             return DequantizeCheckpoint.file(model, out, type, compute, each);
+        }
+        if (model.toString().toLowerCase(Locale.ROOT).endsWith(".gguf") && Files.isRegularFile(model)) {
+            OutputDirectory.check(out, force);
+            return GgufExport.directory(model, out, force, type, compute, each);
         }
         if (!Files.isDirectory(model)) {
             throw new VectuneException(

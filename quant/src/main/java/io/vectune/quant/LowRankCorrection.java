@@ -5,6 +5,7 @@ import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DenseWeight;
 import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
@@ -110,6 +111,7 @@ public record LowRankCorrection(Matrix loraA, Matrix loraB, double explained) {
     private static Matrix residual(Compute compute, Tensor dense, Weight quantized, float[] root) {
         int out = quantized.outFeatures();
         int in = quantized.inFeatures();
+        Weight before = new DenseWeight(dense);
         Matrix residual = compute.workspace().matrix(out, in);
         compute.team()
                 .run(
@@ -117,10 +119,12 @@ public record LowRankCorrection(Matrix loraA, Matrix loraB, double explained) {
                         1 + 65536 / in,
                         (from, to, worker) -> {
                             float[] row = compute.scratch(worker, 0, in);
+                            float[] was = compute.scratch(worker, 1, in);
                             for (int o = from; o < to; o++) {
                                 quantized.decode(o, o + 1, 0, in, row, 0, in);
+                                before.decode(o, o + 1, 0, in, was, 0, in);
                                 for (int i = 0; i < in; i++) {
-                                    float value = dense.getFloat((long) o * in + i) - row[i];
+                                    float value = was[i] - row[i];
                                     residual.set(o, i, value * root[i]);
                                 }
                             }

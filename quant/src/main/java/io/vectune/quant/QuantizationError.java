@@ -2,6 +2,7 @@ package io.vectune.quant;
 
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DenseWeight;
 import io.vectune.runtime.weight.Weight;
 
 /// What quantization cost one weight.
@@ -27,6 +28,7 @@ public record QuantizationError(double errorNorm, double weightNorm, int worstRo
         if (dense.axes() != 2 || dense.size(0) != rows || dense.size(1) != columns) {
             throw new IllegalArgumentException("dense: expected shape [" + rows + ", " + columns + "], found " + dense);
         }
+        Weight before = new DenseWeight(dense);
         double[] error = new double[rows];
         double[] size = new double[rows];
         compute.team()
@@ -35,10 +37,12 @@ public record QuantizationError(double errorNorm, double weightNorm, int worstRo
                         1 + 65536 / columns,
                         (from, to, worker) -> {
                             float[] row = compute.scratch(worker, 0, columns);
+                            float[] was = compute.scratch(worker, 1, columns);
                             for (int o = from; o < to; o++) {
                                 quantized.decode(o, o + 1, 0, columns, row, 0, columns);
+                                before.decode(o, o + 1, 0, columns, was, 0, columns);
                                 for (int i = 0; i < columns; i++) {
-                                    double value = dense.getFloat((long) o * columns + i);
+                                    double value = was[i];
                                     double difference = value - row[i];
                                     error[o] += difference * difference;
                                     size[o] += value * value;
@@ -74,6 +78,7 @@ public record QuantizationError(double errorNorm, double weightNorm, int worstRo
             Compute compute, Tensor dense, Weight quantized, double[] inputMoment, double[] outputWeight) {
         int rows = quantized.outFeatures();
         int columns = quantized.inFeatures();
+        Weight before = new DenseWeight(dense);
         double[] error = new double[rows];
         compute.team()
                 .run(
@@ -81,11 +86,13 @@ public record QuantizationError(double errorNorm, double weightNorm, int worstRo
                         1 + 65536 / columns,
                         (from, to, worker) -> {
                             float[] row = compute.scratch(worker, 0, columns);
+                            float[] was = compute.scratch(worker, 1, columns);
                             for (int o = from; o < to; o++) {
                                 quantized.decode(o, o + 1, 0, columns, row, 0, columns);
+                                before.decode(o, o + 1, 0, columns, was, 0, columns);
                                 double sum = 0;
                                 for (int i = 0; i < columns; i++) {
-                                    double difference = dense.getFloat((long) o * columns + i) - row[i];
+                                    double difference = (double) was[i] - row[i];
                                     double moment = inputMoment.length == 0 ? 1 : inputMoment[i];
                                     sum += moment * difference * difference;
                                 }

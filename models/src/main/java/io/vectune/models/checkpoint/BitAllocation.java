@@ -65,6 +65,7 @@ public final class BitAllocation {
                 choices.put(layer, own);
                 weights += dense.elements();
                 smallest += own.stream().mapToLong(BitBudget.Choice::bytes).min().orElse(0);
+                dense.release();
                 progress.accept(layer);
             }
         }

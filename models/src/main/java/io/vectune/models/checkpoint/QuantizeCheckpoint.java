@@ -178,6 +178,7 @@ public final class QuantizeCheckpoint {
             Tensor dense = source.tensor(name);
             if (!name.endsWith(WEIGHT) || !quantized.contains(layer)) {
                 write.accept(name, dense);
+                dense.release();
                 continue;
             }
             try (Arena arena = Arena.ofShared()) {
@@ -206,6 +207,7 @@ public final class QuantizeCheckpoint {
                                 corrected,
                                 correctionBytes,
                                 seconds);
+                dense.release();
                 reports.add(report);
                 progress.accept(report);
             }

@@ -21,9 +21,9 @@ public final class GgufTokenizer {
     /// The key of the chat template.
     public static final String CHAT_TEMPLATE = "tokenizer.chat_template";
 
-    private static final int CONTROL = 3;
-    private static final int USER_DEFINED = 4;
-    private static final int UNUSED = 5;
+    static final int CONTROL = 3;
+    static final int USER_DEFINED = 4;
+    static final int UNUSED = 5;
 
     private static final String CASES = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|";
     private static final String REST = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
@@ -43,7 +43,7 @@ public final class GgufTokenizer {
         return of(new FileKeys(file.origin(), file.metadata()));
     }
 
-    private record FileKeys(String origin, GgufMetadata metadata) implements GgufKeys {
+    record FileKeys(String origin, GgufMetadata metadata) implements GgufKeys {
         @Override
         public boolean has(String key) {
             return metadata.has(key);
@@ -120,19 +120,19 @@ public final class GgufTokenizer {
         BytePairModel model;
         try {
             MergeTable merges = BytePairModel.merges(pairs(keys.strings("tokenizer.ggml.merges"), origin), vocabulary);
-            model = new BytePairModel(vocabulary, merges, style.ignoreMerges, -1, false);
+            model = new BytePairModel(vocabulary, merges, style.ignoreMerges(), -1, false);
         } catch (IllegalArgumentException e) {
             throw new FileFormatException(origin + ": " + e.getMessage(), e);
         }
         return new Tokenizer(
                 new Tokenizer.Parts(
                         UnaryOperator.identity(),
-                        style.preTokenizer,
+                        style.preTokenizer(),
                         false,
                         model,
                         vocabulary,
                         added,
-                        around(keys, tokens, "bos", style.addsBos),
+                        around(keys, tokens, "bos", style.addsBos()),
                         around(keys, tokens, "eos", false),
                         new SpecialTokens(
                                 named(keys, tokens, "bos"),
@@ -141,7 +141,7 @@ public final class GgufTokenizer {
                                 named(keys, tokens, "unknown"))));
     }
 
-    private static List<String[]> pairs(List<String> merges, String origin) {
+    static List<String[]> pairs(List<String> merges, String origin) {
         List<String[]> pairs = new ArrayList<>(merges.size());
         for (String merge : merges) {
             // A token of the byte alphabet has no space, so the one in the middle separates.
@@ -155,7 +155,7 @@ public final class GgufTokenizer {
         return pairs;
     }
 
-    private static @Nullable String named(GgufKeys keys, List<String> tokens, String name) {
+    static @Nullable String named(GgufKeys keys, List<String> tokens, String name) {
         String key = "tokenizer.ggml." + name + "_token_id";
         if (!keys.has(key)) {
             return null;
@@ -168,7 +168,7 @@ public final class GgufTokenizer {
         return tokens.get(id);
     }
 
-    private static List<Integer> around(GgufKeys keys, List<String> tokens, String name, boolean byDefault) {
+    static List<Integer> around(GgufKeys keys, List<String> tokens, String name, boolean byDefault) {
         String key = "tokenizer.ggml.add_" + name + "_token";
         boolean wanted = keys.has(key) ? keys.flag(key) : byDefault;
         return wanted && named(keys, tokens, name) != null
@@ -176,23 +176,32 @@ public final class GgufTokenizer {
                 : List.of();
     }
 
-    private record Style(PreTokenizer preTokenizer, boolean ignoreMerges, boolean addsBos) {}
+    /// How a family of models cuts text before byte pairs are merged.
+    ///
+    /// @param pattern the pattern of its Split stage, null for the one of GPT-2
+    /// @param digits whether digits are cut into single ones first
+    record Style(@Nullable String pattern, boolean digits, boolean ignoreMerges, boolean addsBos) {
+        PreTokenizer preTokenizer() {
+            if (pattern != null) {
+                return split(pattern);
+            }
+            PreTokenizer bytes = new PreTokenizer.ByteLevel(false, true, false);
+            return digits ? new PreTokenizer.Sequence(List.of(PreTokenizer.digits(true), bytes)) : bytes;
+        }
+    }
 
-    private static Style style(String pre, String origin) {
+    static Style style(String pre, String origin) {
         return switch (pre) {
             case "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "granite-docling", "trillion", "roberta-bpe" ->
-                    new Style(new PreTokenizer.ByteLevel(false, true, false), false, false);
+                    new Style(null, false, false, false);
             case "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b" ->
-                    new Style(
-                            new PreTokenizer.Sequence(
-                                    List.of(PreTokenizer.digits(true), new PreTokenizer.ByteLevel(false, true, false))),
-                            false,
-                            false);
+                    new Style(null, true, false, false);
             case "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2" ->
-                    new Style(split(LLAMA3), true, true);
-            case "dbrx", "smaug-bpe" -> new Style(split(LLAMA3), false, false);
-            case "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan" -> new Style(split(QWEN2), false, false);
-            case "gpt-4o", "llama4", "kormo" -> new Style(split(GPT4O), false, false);
+                    new Style(LLAMA3, false, true, true);
+            case "dbrx", "smaug-bpe" -> new Style(LLAMA3, false, false, false);
+            case "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan" ->
+                    new Style(QWEN2, false, false, false);
+            case "gpt-4o", "llama4", "kormo" -> new Style(GPT4O, false, false, false);
             default ->
                     throw new VectuneException(
                             origin

@@ -130,6 +130,14 @@ public final class Tensor {
         segment.set(FLOAT, index * 4, value);
     }
 
+    /// Gives the physical memory of a mapped tensor back to the system, so that going through a file larger than the
+    /// memory keeps only what is worked on; reading it again maps it again. Does nothing to a tensor in memory.
+    public void release() {
+        if (segment.isMapped()) {
+            segment.unload();
+        }
+    }
+
     /// This F32 tensor as a matrix: the last axis are the columns, all others together the rows. No copy.
     public Matrix asMatrix() {
         if (dtype != DType.F32) {
