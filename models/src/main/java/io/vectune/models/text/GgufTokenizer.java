@@ -199,8 +199,7 @@ public final class GgufTokenizer {
             case "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2" ->
                     new Style(LLAMA3, false, true, true);
             case "dbrx", "smaug-bpe" -> new Style(LLAMA3, false, false, false);
-            case "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan" ->
-                    new Style(QWEN2, false, false, false);
+            case "qwen2", "deepseek-r1-qwen", "megrez", "stablelm2", "hunyuan" -> new Style(QWEN2, false, false, false);
             case "gpt-4o", "llama4", "kormo" -> new Style(GPT4O, false, false, false);
             default ->
                     throw new VectuneException(
