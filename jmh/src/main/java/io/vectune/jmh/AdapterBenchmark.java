@@ -7,43 +7,55 @@ import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.CallOptions;
 import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.MixedAdapter;
+import io.vectune.adapters.RowGroups;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.TimeUnit;
+import org.openjdk.jmh.annotations.AuxCounters;
 import org.openjdk.jmh.annotations.Benchmark;
 import org.openjdk.jmh.annotations.BenchmarkMode;
 import org.openjdk.jmh.annotations.Fork;
+import org.openjdk.jmh.annotations.Level;
 import org.openjdk.jmh.annotations.Measurement;
 import org.openjdk.jmh.annotations.Mode;
 import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
+import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.Warmup;
 
 /// One adapted layer in a training step: forward, backward with all gradients, and what a new parameter version costs.
-/// Compare kinds with `lora`, and `lora` with `none`, the frozen layer alone.
+///
+/// The adapter, LoRA and the frozen layer alone run in turns, so that their ratios hold whatever else the machine does.
 @BenchmarkMode(Mode.AverageTime)
 @OutputTimeUnit(TimeUnit.MILLISECONDS)
 @Fork(1)
-@Warmup(iterations = 3, time = 500, timeUnit = TimeUnit.MILLISECONDS)
+@Warmup(iterations = 4, time = 500, timeUnit = TimeUnit.MILLISECONDS)
 @Measurement(iterations = 5, time = 500, timeUnit = TimeUnit.MILLISECONDS)
 public class AdapterBenchmark {
-    /// A layer with an adapter of rank 16.
+    /// An adapter of one layer, and what its calls need.
+    private record Adapted(Adapter adapter, AdapterCall call, List<Matrix> gradients) {
+        void run(Matrix y, Matrix gradOutput, Matrix gradInput) {
+            adapter.forward(call, y);
+            adapter.backward(call, gradOutput, gradInput, gradients);
+        }
+    }
+
+    /// A layer with an adapter of rank 16, and the same layer with a LoRA.
     @State(Scope.Benchmark)
     public static class Layer extends KernelState {
-        @Param({"512x4096x4096", "1024x1536x576"})
+        /// Tokens, outFeatures, inFeatures; the latter two are the MLP of SmolLM2-135M.
+        @Param({"512x4096x4096", "1024x1536x576", "1024x576x1536"})
         public String shape = "";
 
         @Param({
-            "none",
-            "lora",
             "dora",
             "pissa",
             "delora",
@@ -55,11 +67,14 @@ public class AdapterBenchmark {
             "miss",
             "vera",
             "adalora",
-            "gralora"
+            "gralora",
+            "loha",
+            "lokr",
+            "mixed8"
         })
         public String kind = "";
 
-        @Param({"f32", "hqq4"})
+        @Param({"f32", "hqq4", "nf4"})
         public String format = "";
 
         private Weight weight;
@@ -67,9 +82,8 @@ public class AdapterBenchmark {
         private Matrix y;
         private Matrix gradOutput;
         private Matrix gradInput;
-        private Adapter adapter;
-        private AdapterCall call;
-        private final List<Matrix> gradients = new ArrayList<>();
+        private Adapted lora;
+        private Adapted adapted;
 
         @SuppressWarnings("NullAway.Init") // set by prepare
         public Layer() {}
@@ -85,62 +99,115 @@ public class AdapterBenchmark {
             gradOutput = random(tokens, outFeatures, 2);
             y = Matrix.allocate(arena, tokens, outFeatures);
             gradInput = Matrix.allocate(arena, tokens, inFeatures);
-            AdapterConfig config = AdapterConfig.of(kind.equals("none") ? "lora" : kind, options(kind));
+            lora = adapted(adapter("lora", 1), CallOptions.INFERENCE);
+            adapted = kind.equals("mixed8") ? mixed() : adapted(adapter(kind, 1), CallOptions.INFERENCE);
+            check(lora);
+            check(adapted);
+        }
+
+        private Adapter adapter(String name, long seed) {
+            AdapterConfig config = AdapterOptions.config(name, List.of("q_proj"));
             LayerSite site = new LayerSite("layer.q_proj", weight, null);
-            adapter = config.recipe().create(site, arena, StoredShapes.NONE);
-            config.recipe().initialize(adapter, site, new Initialization(compute, 1));
+            Adapter adapter = config.recipe().create(site, arena, StoredShapes.NONE);
+            config.recipe().initialize(adapter, site, new Initialization(compute, seed));
             adapter.refresh(compute, weight);
+            return adapter;
+        }
+
+        /// Eight LoRAs, each on an eighth of the rows.
+        private Adapted mixed() {
+            List<Optional<Adapter>> members = new ArrayList<>();
+            List<RowGroups.Run> runs = new ArrayList<>();
+            int rows = x.rows() / 8;
+            for (int member = 0; member < 8; member++) {
+                members.add(Optional.of(adapter("lora", member)));
+                runs.add(new RowGroups.Run(member * rows, (member + 1) * rows, member));
+            }
+            Adapter adapter = new MixedAdapter(new LayerSite("layer.q_proj", weight, null), members);
+            return adapted(adapter, CallOptions.INFERENCE.withGroups(new RowGroups(runs)));
+        }
+
+        private Adapted adapted(Adapter adapter, CallOptions options) {
+            List<Matrix> gradients = new ArrayList<>();
             for (AdapterParameter parameter : adapter.trainableParameters()) {
                 gradients.add(Matrix.allocate(arena, parameter.values().rows(), parameter.values().columns()));
             }
-            Matrix saved = Matrix.allocate(arena, 1, Math.max(1, Math.toIntExact(adapter.savedFloats(tokens))));
-            call = new AdapterCall(compute, weight, null, x, saved, CallOptions.INFERENCE);
-            adapter.forward(call, y);
-            // A new adapter is the identity: one sampled output must be that of the frozen layer.
-            float[] row = new float[inFeatures];
-            weight.decode(1, 2, 0, inFeatures, row, 0, inFeatures);
-            double expected = 0;
-            for (int k = 0; k < inFeatures; k++) {
-                expected += (double) row[k] * x.get(3, k);
-            }
-            requireClose("y", expected, y.get(3, 1), inFeatures);
+            Matrix saved = Matrix.allocate(arena, 1, Math.max(1, Math.toIntExact(adapter.savedFloats(x.rows()))));
+            return new Adapted(adapter, new AdapterCall(compute, weight, null, x, saved, options), gradients);
         }
 
-        private static Map<String, Object> options(String kind) {
-            Map<String, Object> options = new HashMap<>();
-            switch (kind) {
-                case "ia3" -> {
-                    options.put("target_modules", List.of("q_proj"));
-                    options.put("feedforward_modules", List.of());
-                }
-                case "road" -> options.put("group_size", 64);
-                case "oft" -> options.put("oft_block_size", 32);
-                case "adalora" -> {
-                    options.put("init_r", 16);
-                    options.put("total_step", 100);
-                }
-                case "antipasto" -> options.put("r", 64);
-                default -> options.put("r", 16);
+        /// A new adapter is the identity: a sampled output must be that of the frozen layer, and a sampled gradient of
+        /// the input as well.
+        private void check(Adapted run) {
+            run.run(y, gradOutput, gradInput);
+            int inFeatures = x.columns();
+            float[] row = new float[inFeatures];
+            weight.decode(1, 2, 0, inFeatures, row, 0, inFeatures);
+            double output = 0;
+            for (int k = 0; k < inFeatures; k++) {
+                output += (double) row[k] * x.get(3, k);
             }
-            return options;
+            requireClose("y", output, y.get(3, 1), inFeatures);
+            float[] column = new float[gradOutput.columns()];
+            weight.decode(0, column.length, 2, 3, column, 0, 1);
+            double gradient = 0;
+            for (int k = 0; k < column.length; k++) {
+                gradient += (double) column[k] * gradOutput.get(5, k);
+            }
+            requireClose("gradInput", gradient, gradInput.get(5, 2), 4 * column.length);
+        }
+
+        private void frozen() {
+            MatMul.multiply(compute, weight, x, y, false);
+            MatMul.multiplyTransposed(compute, weight, gradOutput, gradInput, false);
         }
     }
 
-    /// Forward and backward.
-    @Benchmark
-    public void forwardAndBackward(Layer layer) {
-        if (layer.kind.equals("none")) {
-            MatMul.multiply(layer.compute, layer.weight, layer.x, layer.y, false);
-            MatMul.multiplyTransposed(layer.compute, layer.weight, layer.gradOutput, layer.gradInput, false);
-            return;
+    /// What the three take, and their ratios.
+    @State(Scope.Thread)
+    @AuxCounters(AuxCounters.Type.EVENTS)
+    public static class Turns {
+        private long frozen;
+        private long lora;
+        private long kind;
+
+        /// A new iteration begins.
+        @Setup(Level.Iteration)
+        public void begin() {
+            frozen = 0;
+            lora = 0;
+            kind = 0;
         }
-        layer.adapter.forward(layer.call, layer.y);
-        layer.adapter.backward(layer.call, layer.gradOutput, layer.gradInput, layer.gradients);
+
+        /// The adapter's time in percent of LoRA's.
+        public double percentOfLora() {
+            return 100.0 * kind / lora;
+        }
+
+        /// LoRA's time in percent of the frozen layer's.
+        public double loraPercentOfFrozen() {
+            return 100.0 * lora / frozen;
+        }
+    }
+
+    /// Forward and backward of the frozen layer, with LoRA, and with the adapter: the score is their sum.
+    @Benchmark
+    public void forwardAndBackward(Layer layer, Turns turns) {
+        long start = System.nanoTime();
+        layer.frozen();
+        long first = System.nanoTime();
+        layer.lora.run(layer.y, layer.gradOutput, layer.gradInput);
+        long second = System.nanoTime();
+        layer.adapted.run(layer.y, layer.gradOutput, layer.gradInput);
+        long end = System.nanoTime();
+        turns.frozen += first - start;
+        turns.lora += second - first;
+        turns.kind += end - second;
     }
 
     /// What an optimizer step adds: everything that depends on the parameters alone.
     @Benchmark
     public void refresh(Layer layer) {
-        layer.adapter.refresh(layer.compute, layer.weight);
+        layer.adapted.adapter.refresh(layer.compute, layer.weight);
     }
 }

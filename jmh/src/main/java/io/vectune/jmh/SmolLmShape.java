@@ -38,6 +38,10 @@ final class SmolLmShape {
                     false,
                     false);
 
+    /// Weights that each token meets: those of the linear layers and of the head.
+    static final long PRODUCT_WEIGHTS =
+            30L * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576) + 49_152L * 576;
+
     private SmolLmShape() {}
 
     /// @param format of the linear layers, as [Weights] names them; embedding and head are f32, or q8_0 for GGUF
