@@ -18,6 +18,11 @@ final class RegisterTiles {
     private static final VectorSpecies<Float> F32 = VectorWidth.F32;
     private static final int LANES = F32.length();
 
+    // Sums end with a product by one, the same bits: of a loop variable C2 does not know the class at first, and
+    // `sum.intoArray` is compiled for every width that the process has used (the transposer's too), with an object each
+    // round of the loop: up to 40 times slower, depending on what was compiled first.
+    private static final FloatVector ONE = FloatVector.broadcast(F32, 1);
+
     private RegisterTiles() {}
 
     static void tile12x2(
@@ -93,30 +98,30 @@ final class RegisterTiles {
             c11x0 = a.fma(b0, c11x0);
             c11x1 = a.fma(b1, c11x1);
         }
-        c0x0.intoArray(c, at);
-        c0x1.intoArray(c, at + LANES);
-        c1x0.intoArray(c, at + 2 * LANES);
-        c1x1.intoArray(c, at + 3 * LANES);
-        c2x0.intoArray(c, at + 4 * LANES);
-        c2x1.intoArray(c, at + 5 * LANES);
-        c3x0.intoArray(c, at + 6 * LANES);
-        c3x1.intoArray(c, at + 7 * LANES);
-        c4x0.intoArray(c, at + 8 * LANES);
-        c4x1.intoArray(c, at + 9 * LANES);
-        c5x0.intoArray(c, at + 10 * LANES);
-        c5x1.intoArray(c, at + 11 * LANES);
-        c6x0.intoArray(c, at + 12 * LANES);
-        c6x1.intoArray(c, at + 13 * LANES);
-        c7x0.intoArray(c, at + 14 * LANES);
-        c7x1.intoArray(c, at + 15 * LANES);
-        c8x0.intoArray(c, at + 16 * LANES);
-        c8x1.intoArray(c, at + 17 * LANES);
-        c9x0.intoArray(c, at + 18 * LANES);
-        c9x1.intoArray(c, at + 19 * LANES);
-        c10x0.intoArray(c, at + 20 * LANES);
-        c10x1.intoArray(c, at + 21 * LANES);
-        c11x0.intoArray(c, at + 22 * LANES);
-        c11x1.intoArray(c, at + 23 * LANES);
+        ONE.mul(c0x0).intoArray(c, at);
+        ONE.mul(c0x1).intoArray(c, at + LANES);
+        ONE.mul(c1x0).intoArray(c, at + 2 * LANES);
+        ONE.mul(c1x1).intoArray(c, at + 3 * LANES);
+        ONE.mul(c2x0).intoArray(c, at + 4 * LANES);
+        ONE.mul(c2x1).intoArray(c, at + 5 * LANES);
+        ONE.mul(c3x0).intoArray(c, at + 6 * LANES);
+        ONE.mul(c3x1).intoArray(c, at + 7 * LANES);
+        ONE.mul(c4x0).intoArray(c, at + 8 * LANES);
+        ONE.mul(c4x1).intoArray(c, at + 9 * LANES);
+        ONE.mul(c5x0).intoArray(c, at + 10 * LANES);
+        ONE.mul(c5x1).intoArray(c, at + 11 * LANES);
+        ONE.mul(c6x0).intoArray(c, at + 12 * LANES);
+        ONE.mul(c6x1).intoArray(c, at + 13 * LANES);
+        ONE.mul(c7x0).intoArray(c, at + 14 * LANES);
+        ONE.mul(c7x1).intoArray(c, at + 15 * LANES);
+        ONE.mul(c8x0).intoArray(c, at + 16 * LANES);
+        ONE.mul(c8x1).intoArray(c, at + 17 * LANES);
+        ONE.mul(c9x0).intoArray(c, at + 18 * LANES);
+        ONE.mul(c9x1).intoArray(c, at + 19 * LANES);
+        ONE.mul(c10x0).intoArray(c, at + 20 * LANES);
+        ONE.mul(c10x1).intoArray(c, at + 21 * LANES);
+        ONE.mul(c11x0).intoArray(c, at + 22 * LANES);
+        ONE.mul(c11x1).intoArray(c, at + 23 * LANES);
     }
 
     static void tile8x2(
@@ -172,22 +177,22 @@ final class RegisterTiles {
             c7x0 = a.fma(b0, c7x0);
             c7x1 = a.fma(b1, c7x1);
         }
-        c0x0.intoArray(c, at);
-        c0x1.intoArray(c, at + LANES);
-        c1x0.intoArray(c, at + 2 * LANES);
-        c1x1.intoArray(c, at + 3 * LANES);
-        c2x0.intoArray(c, at + 4 * LANES);
-        c2x1.intoArray(c, at + 5 * LANES);
-        c3x0.intoArray(c, at + 6 * LANES);
-        c3x1.intoArray(c, at + 7 * LANES);
-        c4x0.intoArray(c, at + 8 * LANES);
-        c4x1.intoArray(c, at + 9 * LANES);
-        c5x0.intoArray(c, at + 10 * LANES);
-        c5x1.intoArray(c, at + 11 * LANES);
-        c6x0.intoArray(c, at + 12 * LANES);
-        c6x1.intoArray(c, at + 13 * LANES);
-        c7x0.intoArray(c, at + 14 * LANES);
-        c7x1.intoArray(c, at + 15 * LANES);
+        ONE.mul(c0x0).intoArray(c, at);
+        ONE.mul(c0x1).intoArray(c, at + LANES);
+        ONE.mul(c1x0).intoArray(c, at + 2 * LANES);
+        ONE.mul(c1x1).intoArray(c, at + 3 * LANES);
+        ONE.mul(c2x0).intoArray(c, at + 4 * LANES);
+        ONE.mul(c2x1).intoArray(c, at + 5 * LANES);
+        ONE.mul(c3x0).intoArray(c, at + 6 * LANES);
+        ONE.mul(c3x1).intoArray(c, at + 7 * LANES);
+        ONE.mul(c4x0).intoArray(c, at + 8 * LANES);
+        ONE.mul(c4x1).intoArray(c, at + 9 * LANES);
+        ONE.mul(c5x0).intoArray(c, at + 10 * LANES);
+        ONE.mul(c5x1).intoArray(c, at + 11 * LANES);
+        ONE.mul(c6x0).intoArray(c, at + 12 * LANES);
+        ONE.mul(c6x1).intoArray(c, at + 13 * LANES);
+        ONE.mul(c7x0).intoArray(c, at + 14 * LANES);
+        ONE.mul(c7x1).intoArray(c, at + 15 * LANES);
     }
 
     static void tile6x2(
@@ -233,18 +238,18 @@ final class RegisterTiles {
             c5x0 = a.fma(b0, c5x0);
             c5x1 = a.fma(b1, c5x1);
         }
-        c0x0.intoArray(c, at);
-        c0x1.intoArray(c, at + LANES);
-        c1x0.intoArray(c, at + 2 * LANES);
-        c1x1.intoArray(c, at + 3 * LANES);
-        c2x0.intoArray(c, at + 4 * LANES);
-        c2x1.intoArray(c, at + 5 * LANES);
-        c3x0.intoArray(c, at + 6 * LANES);
-        c3x1.intoArray(c, at + 7 * LANES);
-        c4x0.intoArray(c, at + 8 * LANES);
-        c4x1.intoArray(c, at + 9 * LANES);
-        c5x0.intoArray(c, at + 10 * LANES);
-        c5x1.intoArray(c, at + 11 * LANES);
+        ONE.mul(c0x0).intoArray(c, at);
+        ONE.mul(c0x1).intoArray(c, at + LANES);
+        ONE.mul(c1x0).intoArray(c, at + 2 * LANES);
+        ONE.mul(c1x1).intoArray(c, at + 3 * LANES);
+        ONE.mul(c2x0).intoArray(c, at + 4 * LANES);
+        ONE.mul(c2x1).intoArray(c, at + 5 * LANES);
+        ONE.mul(c3x0).intoArray(c, at + 6 * LANES);
+        ONE.mul(c3x1).intoArray(c, at + 7 * LANES);
+        ONE.mul(c4x0).intoArray(c, at + 8 * LANES);
+        ONE.mul(c4x1).intoArray(c, at + 9 * LANES);
+        ONE.mul(c5x0).intoArray(c, at + 10 * LANES);
+        ONE.mul(c5x1).intoArray(c, at + 11 * LANES);
     }
 
     static void tile4x2(
@@ -280,14 +285,14 @@ final class RegisterTiles {
             c3x0 = a.fma(b0, c3x0);
             c3x1 = a.fma(b1, c3x1);
         }
-        c0x0.intoArray(c, at);
-        c0x1.intoArray(c, at + LANES);
-        c1x0.intoArray(c, at + 2 * LANES);
-        c1x1.intoArray(c, at + 3 * LANES);
-        c2x0.intoArray(c, at + 4 * LANES);
-        c2x1.intoArray(c, at + 5 * LANES);
-        c3x0.intoArray(c, at + 6 * LANES);
-        c3x1.intoArray(c, at + 7 * LANES);
+        ONE.mul(c0x0).intoArray(c, at);
+        ONE.mul(c0x1).intoArray(c, at + LANES);
+        ONE.mul(c1x0).intoArray(c, at + 2 * LANES);
+        ONE.mul(c1x1).intoArray(c, at + 3 * LANES);
+        ONE.mul(c2x0).intoArray(c, at + 4 * LANES);
+        ONE.mul(c2x1).intoArray(c, at + 5 * LANES);
+        ONE.mul(c3x0).intoArray(c, at + 6 * LANES);
+        ONE.mul(c3x1).intoArray(c, at + 7 * LANES);
     }
 
     static void tile12x1(
@@ -338,18 +343,18 @@ final class RegisterTiles {
             a = FloatVector.broadcast(F32, left[leftOffset + k + 11 * LEFT_STRIDE]);
             c11x0 = a.fma(b0, c11x0);
         }
-        c0x0.intoArray(c, at);
-        c1x0.intoArray(c, at + LANES);
-        c2x0.intoArray(c, at + 2 * LANES);
-        c3x0.intoArray(c, at + 3 * LANES);
-        c4x0.intoArray(c, at + 4 * LANES);
-        c5x0.intoArray(c, at + 5 * LANES);
-        c6x0.intoArray(c, at + 6 * LANES);
-        c7x0.intoArray(c, at + 7 * LANES);
-        c8x0.intoArray(c, at + 8 * LANES);
-        c9x0.intoArray(c, at + 9 * LANES);
-        c10x0.intoArray(c, at + 10 * LANES);
-        c11x0.intoArray(c, at + 11 * LANES);
+        ONE.mul(c0x0).intoArray(c, at);
+        ONE.mul(c1x0).intoArray(c, at + LANES);
+        ONE.mul(c2x0).intoArray(c, at + 2 * LANES);
+        ONE.mul(c3x0).intoArray(c, at + 3 * LANES);
+        ONE.mul(c4x0).intoArray(c, at + 4 * LANES);
+        ONE.mul(c5x0).intoArray(c, at + 5 * LANES);
+        ONE.mul(c6x0).intoArray(c, at + 6 * LANES);
+        ONE.mul(c7x0).intoArray(c, at + 7 * LANES);
+        ONE.mul(c8x0).intoArray(c, at + 8 * LANES);
+        ONE.mul(c9x0).intoArray(c, at + 9 * LANES);
+        ONE.mul(c10x0).intoArray(c, at + 10 * LANES);
+        ONE.mul(c11x0).intoArray(c, at + 11 * LANES);
     }
 
     static void tile8x1(
@@ -388,14 +393,14 @@ final class RegisterTiles {
             a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
             c7x0 = a.fma(b0, c7x0);
         }
-        c0x0.intoArray(c, at);
-        c1x0.intoArray(c, at + LANES);
-        c2x0.intoArray(c, at + 2 * LANES);
-        c3x0.intoArray(c, at + 3 * LANES);
-        c4x0.intoArray(c, at + 4 * LANES);
-        c5x0.intoArray(c, at + 5 * LANES);
-        c6x0.intoArray(c, at + 6 * LANES);
-        c7x0.intoArray(c, at + 7 * LANES);
+        ONE.mul(c0x0).intoArray(c, at);
+        ONE.mul(c1x0).intoArray(c, at + LANES);
+        ONE.mul(c2x0).intoArray(c, at + 2 * LANES);
+        ONE.mul(c3x0).intoArray(c, at + 3 * LANES);
+        ONE.mul(c4x0).intoArray(c, at + 4 * LANES);
+        ONE.mul(c5x0).intoArray(c, at + 5 * LANES);
+        ONE.mul(c6x0).intoArray(c, at + 6 * LANES);
+        ONE.mul(c7x0).intoArray(c, at + 7 * LANES);
     }
 
     static void tile6x1(
@@ -428,12 +433,12 @@ final class RegisterTiles {
             a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
             c5x0 = a.fma(b0, c5x0);
         }
-        c0x0.intoArray(c, at);
-        c1x0.intoArray(c, at + LANES);
-        c2x0.intoArray(c, at + 2 * LANES);
-        c3x0.intoArray(c, at + 3 * LANES);
-        c4x0.intoArray(c, at + 4 * LANES);
-        c5x0.intoArray(c, at + 5 * LANES);
+        ONE.mul(c0x0).intoArray(c, at);
+        ONE.mul(c1x0).intoArray(c, at + LANES);
+        ONE.mul(c2x0).intoArray(c, at + 2 * LANES);
+        ONE.mul(c3x0).intoArray(c, at + 3 * LANES);
+        ONE.mul(c4x0).intoArray(c, at + 4 * LANES);
+        ONE.mul(c5x0).intoArray(c, at + 5 * LANES);
     }
 
     static void tile4x1(
@@ -460,9 +465,9 @@ final class RegisterTiles {
             a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
             c3x0 = a.fma(b0, c3x0);
         }
-        c0x0.intoArray(c, at);
-        c1x0.intoArray(c, at + LANES);
-        c2x0.intoArray(c, at + 2 * LANES);
-        c3x0.intoArray(c, at + 3 * LANES);
+        ONE.mul(c0x0).intoArray(c, at);
+        ONE.mul(c1x0).intoArray(c, at + LANES);
+        ONE.mul(c2x0).intoArray(c, at + 2 * LANES);
+        ONE.mul(c3x0).intoArray(c, at + 3 * LANES);
     }
 }
