@@ -17,7 +17,9 @@ final class AdapterOptions {
         Map<String, Object> options = new HashMap<>();
         options.put("target_modules", targets);
         switch (kind) {
-            case "ia3" -> options.put("feedforward_modules", targets.contains("down_proj") ? List.of("down_proj") : List.of());
+            case "ia3" ->
+                    options.put(
+                            "feedforward_modules", targets.contains("down_proj") ? List.of("down_proj") : List.of());
             case "road" -> options.put("group_size", 64);
             case "oft" -> options.put("oft_block_size", 32);
             case "adalora" -> {

@@ -39,8 +39,7 @@ final class SmolLmShape {
                     false);
 
     /// Weights that each token meets: those of the linear layers and of the head.
-    static final long PRODUCT_WEIGHTS =
-            30L * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576) + 49_152L * 576;
+    static final long PRODUCT_WEIGHTS = 30L * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576) + 49_152L * 576;
 
     private SmolLmShape() {}
 
