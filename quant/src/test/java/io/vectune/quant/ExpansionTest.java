@@ -7,24 +7,33 @@ import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.matmul.MatMul;
+import io.vectune.runtime.safetensors.SafetensorsFile;
+import io.vectune.runtime.safetensors.SafetensorsWriter;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.ExpandedWeight;
 import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class ExpansionTest {
     private static final int OUT = 128;
     private static final int IN = 64;
+    private static final int FLUX_OUT = 3072;
+
+    @TempDir private Path folder;
 
     private final Arena arena = Arena.ofShared();
     private final ThreadTeam team = ThreadTeam.of(2);
@@ -145,9 +154,74 @@ class ExpansionTest {
     @MethodSource("formats")
     void widenedTensorsAreReadBack(String format) {
         QuantizedWeight wide = quantize(format).widened(2 * IN, arena);
-        assertThat(wide.tensors("layer", arena)).isNotEmpty();
-        assertThat(wide.storageBytes()).isGreaterThan(0);
-        assertThat(wide.description()).isNotEmpty();
+        Path file = folder.resolve("wide.safetensors");
+        SafetensorsWriter.write(file, wide.tensors("layer", arena), Map.of());
+        SafetensorsFile source = SafetensorsFile.open(file, arena);
+        Weight read = WeightFormats.of(source, "layer").orElseThrow().load(source, "layer", LoadContext.of(arena));
+        assertThat(read.inFeatures()).isEqualTo(2 * IN);
+        assertThat(read.description()).isEqualTo(wide.description());
+        assertThat(decode(read)).isEqualTo(decode(wide));
+    }
+
+    @ParameterizedTest
+    @MethodSource("formats")
+    void theVirtualFormTakesNoMemoryAndTheStructuralOneWhatItsTensorsTake(String format) {
+        QuantizedWeight weight = quantize(format);
+        long before = weight.storageBytes();
+        assertThat(ExpandedWeight.of(weight, 2 * IN).storageBytes()).isEqualTo(before);
+        long after = weight.widened(2 * IN, arena).storageBytes();
+        // Codes double, and so do scales that are stored for each block; one scale a row or a map of the format stays.
+        // Quantized scales of HQQ hold no exact zero for the new groups: they become plain, f32 scale and zero point.
+        long plain = format.endsWith("metadata") ? 2L * 8 * OUT * IN / 64 : 0;
+        assertThat(after).isBetween(before + OUT * IN / 8, 2 * before + plain);
+        assertThat(weight.storageBytes()).isEqualTo(before);
+    }
+
+    @Test
+    void nestedStatisticsOfTheInputLayerOfFluxStayNested() {
+        Tensor dense = Tensor.allocate(arena, DType.F32, FLUX_OUT, IN);
+        for (int i = 0; i < FLUX_OUT * IN; i++) {
+            dense.setFloat(i, (float) random.nextGaussian() * 0.1f);
+        }
+        QuantizedWeight narrow =
+                Quantizers.of(QuantizeOptions.of("nf4").withDoubleQuant(true)).quantize(compute, "x", dense, arena);
+        Map<String, Tensor> old = narrow.tensors("x", arena);
+        Map<String, Tensor> wide = narrow.widened(2 * IN, arena).tensors("x", arena);
+        byte[] oldCodes = bytes(old, "x.weight");
+        byte[] wideCodes = bytes(wide, "x.weight");
+        byte[] oldAbsmax = bytes(old, "x.weight.absmax");
+        byte[] wideAbsmax = bytes(wide, "x.weight.absmax");
+        assertThat(wideCodes).hasSize(FLUX_OUT * IN);
+        assertThat(wideAbsmax).hasSize(2 * FLUX_OUT);
+        for (int row = 0; row < FLUX_OUT; row++) {
+            for (int i = 0; i < IN / 2; i++) {
+                assertThat(wideCodes[row * IN + i]).isEqualTo(oldCodes[row * IN / 2 + i]);
+                assertThat(wideCodes[row * IN + IN / 2 + i]).isEqualTo((byte) 0x77);
+            }
+            assertThat(wideAbsmax[2 * row]).isEqualTo(oldAbsmax[row]);
+        }
+        byte[] oldNested = bytes(old, "x.weight.nested_absmax");
+        byte[] wideNested = bytes(wide, "x.weight.nested_absmax");
+        assertThat(oldNested).hasSize(4 * 12);
+        assertThat(wideNested).hasSize(4 * 24);
+        for (int i = 0; i < wideNested.length; i++) {
+            assertThat(wideNested[i]).isEqualTo(oldNested[i / 8 * 4 + i % 4]);
+        }
+        for (String same : List.of("x.weight.quant_map", "x.weight.nested_quant_map")) {
+            assertThat(bytes(wide, same)).isEqualTo(bytes(old, same));
+        }
+        String state = "x.weight.quant_state.bitsandbytes__nf4";
+        String before = new String(bytes(old, state), StandardCharsets.UTF_8);
+        String after = new String(bytes(wide, state), StandardCharsets.UTF_8);
+        assertThat(after).isEqualTo(before.replace("[3072, 64]", "[3072, 128]"));
+    }
+
+    private static byte[] bytes(Map<String, Tensor> tensors, String name) {
+        Tensor tensor = tensors.get(name);
+        if (tensor == null) {
+            throw new AssertionError(name + " is not among " + tensors.keySet());
+        }
+        return tensor.segment().toArray(ValueLayout.JAVA_BYTE);
     }
 
     @Test
