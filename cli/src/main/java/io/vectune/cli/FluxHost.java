@@ -17,6 +17,7 @@ import org.jspecify.annotations.Nullable;
 /// A mapped Flux transformer with its adapters, the thread team and a session's scratch. Closed as one.
 final class FluxHost implements AutoCloseable {
     private final Arena arena = Arena.ofShared();
+    private final Path path;
     private final ThreadTeam team;
     private final Compute compute;
     private final FluxAdapters adapters;
@@ -26,6 +27,7 @@ final class FluxHost implements AutoCloseable {
     /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
     /// @param threads size of the team; 0 for one a physical core
     FluxHost(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
+        this.path = path;
         this.team = ThreadTeam.of(Host.requireThreads(threads));
         this.compute = new Compute(team);
         try {
@@ -48,6 +50,11 @@ final class FluxHost implements AutoCloseable {
             close();
             throw failure;
         }
+    }
+
+    /// The path as the user gave it.
+    Path path() {
+        return path;
     }
 
     Arena arena() {

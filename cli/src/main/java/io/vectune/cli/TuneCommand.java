@@ -5,17 +5,9 @@ import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.models.data.DataSet;
 import io.vectune.models.flux.FlowMatching;
-import io.vectune.models.flux.FluxAdapter;
-import io.vectune.models.flux.FluxModel;
-import io.vectune.models.flux.FluxRow;
-import io.vectune.models.flux.TrainableFluxAdapter;
-import io.vectune.models.flux.file.FluxAdapterFile;
-import io.vectune.models.flux.file.FluxAdapterWriter;
-import io.vectune.models.flux.file.FluxRowsFile;
 import io.vectune.models.load.FluxLoader;
 import io.vectune.models.train.BatchPlan;
 import io.vectune.models.train.CalibratedStart;
-import io.vectune.models.train.FlowMatchingObjective;
 import io.vectune.models.train.LearningRateSchedule;
 import io.vectune.models.train.OptimizerChoice;
 import io.vectune.models.train.StepLog;
@@ -265,62 +257,20 @@ final class TuneCommand implements Callable<Integer> {
         TuneTarget target = TuneTarget.ofFlux(out);
         target.check(resume, force);
         try (FluxHost host = new FluxHost(model, quantize.quantizer(), List.of(), threads)) {
-            FluxModel base = host.adapters().base();
-            List<FluxRow> rows = FluxRowsFile.read(data.path(), base.config(), host.arena());
-            FlowMatching task = flux.task(base.config(), seed);
-            TrainerOptions options = options(rows.size());
-            try (TrainableFluxAdapter trainable = fluxAdapter(host, rows.getFirst().inChannels())) {
-                AdapterSet set = trainable.set();
-                output.note(
-                        "%s: %d linear layers, %,d parameters, %s; %d rows of %d channels",
-                        model,
-                        base.linears().size(),
-                        base.parameters(),
-                        base.xEmbedder().weight().description(),
-                        rows.size(),
-                        rows.getFirst().inChannels());
-                output.note(
-                        "lora on %d layers: %,d parameters trained", set.adapters().size(), set.trainableElements());
-                FlowMatchingObjective objective =
-                        new FlowMatchingObjective(
-                                trainable.model(),
-                                set,
-                                host.compute(),
-                                rows,
-                                task,
-                                Math.multiplyExact(batchSize, accumulate),
-                                !noShuffle);
+            FlowMatching task = flux.task(host.adapters().base().config(), seed);
+            try (FluxTuning tuning = FluxTuning.open(host, data.path(), start.method, start.initFrom, adapter, seed)) {
+                tuning.print(output);
+                TrainerOptions options = options(tuning.rows());
                 TuningReport report;
-                try (Trainer trainer = new Trainer(set, host.compute(), objective, options)) {
-                    report = train(output, trainer, set, options, target);
+                try (Trainer trainer =
+                        tuning.trainer(task, Math.multiplyExact(batchSize, accumulate), !noShuffle, options)) {
+                    report = train(output, trainer, tuning.set(), options, target);
                 }
-                target.write(path -> FluxAdapterWriter.write(set, trainable.norms(), path), report);
+                target.write(tuning::write, report);
                 print(output, report, target);
             }
         }
         return 0;
-    }
-
-    private TrainableFluxAdapter fluxAdapter(FluxHost host, int inChannels) {
-        FluxModel base = host.adapters().base();
-        Path initFrom = start.initFrom;
-        if (initFrom != null) {
-            adapter.requireNone("--init-from");
-            FluxAdapter read = FluxAdapterFile.read(initFrom, base.config(), host.arena());
-            return TrainableFluxAdapter.of(base, read, inChannels, host.compute(), seed);
-        }
-        String kind = String.valueOf(start.method);
-        if (!kind.equalsIgnoreCase("lora")) {
-            throw new UsageException(
-                    "--method: expected lora, as diffusers stores no other adapter of a Flux transformer, found "
-                            + kind);
-        }
-        try {
-            AdapterConfig config = adapter.config(kind, model, 0, Map.of("target_modules", "all-linear"));
-            return TrainableFluxAdapter.create(base, config, inChannels, host.compute(), seed);
-        } catch (VectuneException unfit) {
-            throw new UsageException(String.valueOf(unfit.getMessage()));
-        }
     }
 
     /// Refuses options that have no meaning for the model.

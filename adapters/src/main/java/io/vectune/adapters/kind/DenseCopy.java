@@ -6,13 +6,13 @@ import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.MemorySegment;
 
 /// Decodes a whole weight, a few rows at a time, for merging and for initialization.
-final class DenseCopy {
+public final class DenseCopy {
     private static final int TILE_ROWS = 16;
 
     private DenseCopy() {}
 
     /// Overwrites `dense` (outFeatures, inFeatures) with the weight's exact values.
-    static void of(Weight weight, Matrix dense) {
+    public static void of(Weight weight, Matrix dense) {
         int columns = weight.inFeatures();
         if (dense.rows() != weight.outFeatures() || dense.columns() != columns) {
             throw new IllegalArgumentException(

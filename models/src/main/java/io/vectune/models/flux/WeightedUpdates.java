@@ -3,15 +3,14 @@ package io.vectune.models.flux;
 import io.vectune.adapters.AdapterCall;
 import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.ProductMap;
+import io.vectune.adapters.kind.DenseCopy;
 import io.vectune.models.decoder.Linear;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.nn.Elementwise;
 import io.vectune.runtime.tensor.Matrix;
-import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.Weight;
-import java.lang.foreign.MemorySegment;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -19,8 +18,6 @@ import org.jspecify.annotations.Nullable;
 ///
 ///     y = x Wᵀ + b + sum of w (s x[:, 0:k] Aᵀ Bᵀ + bB)
 final class WeightedUpdates implements ProductMap {
-    private static final int TILE_ROWS = 16;
-
     /// One adapter's update.
     record Part(LowRankUpdate update, AdapterWeight weight) {}
 
@@ -114,16 +111,7 @@ final class WeightedUpdates implements ProductMap {
 
     @Override
     public void merge(Compute compute, Weight weight, Matrix merged) {
-        int columns = inFeatures();
-        float[] tile = new float[Math.multiplyExact(TILE_ROWS, columns)];
-        for (int from = 0; from < outFeatures(); from += TILE_ROWS) {
-            int to = Math.min(outFeatures(), from + TILE_ROWS);
-            weight.decode(from, to, 0, columns, tile, 0, columns);
-            for (int row = from; row < to; row++) {
-                MemorySegment.copy(
-                        tile, (row - from) * columns, merged.segment(), Tensor.FLOAT, merged.rowOffset(row), columns);
-            }
-        }
+        DenseCopy.of(weight, merged);
         for (Part part : parts) {
             LowRankUpdate update = part.update;
             float factor = part.weight.value() * update.scale();

@@ -35,6 +35,7 @@ public final class FluxAdapterFile {
     private static final String PEFT_CONFIG = "adapter_config.json";
 
     private final TensorSource source;
+    private final FloatTensors tensors;
     private final Arena arena;
     private final ModuleNames names;
     private final AlphaRule rule;
@@ -44,6 +45,7 @@ public final class FluxAdapterFile {
 
     private FluxAdapterFile(TensorSource source, Arena arena, ModuleNames names, AlphaRule rule) {
         this.source = source;
+        this.tensors = new FloatTensors(source, arena);
         this.arena = arena;
         this.names = names;
         this.rule = rule;
@@ -227,7 +229,7 @@ public final class FluxAdapterFile {
         if (name == null) {
             return null;
         }
-        Tensor tensor = floats(name);
+        Tensor tensor = tensors.floats(name);
         if (tensor.elements() != 1 || !Float.isFinite(tensor.getFloat(0))) {
             throw new FileFormatException(
                     source.origin() + ": " + name + ": expected one finite number, found " + tensor);
@@ -236,42 +238,11 @@ public final class FluxAdapterFile {
     }
 
     private Matrix matrix(String name) {
-        Tensor tensor = floats(name);
-        if (tensor.axes() != 2) {
-            throw new FileFormatException(source.origin() + ": " + name + ": expected 2 axes, found " + tensor);
-        }
-        return copy(name, tensor, Math.toIntExact(tensor.size(0)), Math.toIntExact(tensor.size(1)));
+        return tensors.matrix(name, 0, tensors.withAxes(name, 2).size(0));
     }
 
     private Matrix row(String name) {
-        Tensor tensor = floats(name);
-        if (tensor.axes() != 1) {
-            throw new FileFormatException(source.origin() + ": " + name + ": expected 1 axis, found " + tensor);
-        }
-        return copy(name, tensor, 1, Math.toIntExact(tensor.size(0)));
-    }
-
-    private Tensor floats(String name) {
-        Tensor tensor = source.tensor(name);
-        if (!tensor.dtype().isFloat()) {
-            throw new FileFormatException(
-                    source.origin() + ": " + name + ": expected F32, F16 or BF16, found " + tensor.dtype());
-        }
-        return tensor;
-    }
-
-    private Matrix copy(String name, Tensor tensor, int rows, int columns) {
-        Matrix matrix = Matrix.allocate(arena, rows, columns);
-        for (int row = 0; row < rows; row++) {
-            for (int column = 0; column < columns; column++) {
-                float value = tensor.getFloat((long) row * columns + column);
-                if (!Float.isFinite(value)) {
-                    throw new FileFormatException(
-                            source.origin() + ": " + name + ": expected finite values, found " + value);
-                }
-                matrix.set(row, column, value);
-            }
-        }
-        return matrix;
+        tensors.withAxes(name, 1);
+        return tensors.matrix(name, 0, 1);
     }
 }

@@ -25,12 +25,10 @@ import java.util.List;
 /// | guidance | [batch], for models with a guidance embedding |
 /// | img_ids, txt_ids | [tokens, axes], for all samples |
 public final class FluxInputsFile {
-    private final TensorSource source;
-    private final Arena arena;
+    private final FloatTensors tensors;
 
-    private FluxInputsFile(TensorSource source, Arena arena) {
-        this.source = source;
-        this.arena = arena;
+    private FluxInputsFile(FloatTensors tensors) {
+        this.tensors = tensors;
     }
 
     /// Reads all samples.
@@ -39,30 +37,31 @@ public final class FluxInputsFile {
     /// @throws VectuneException if a tensor is missing, or its shape does not fit the model; the message names it
     public static List<FluxInputs> read(Path file, FluxConfig config, Arena arena) {
         try (Arena mapping = Arena.ofShared()) {
-            return new FluxInputsFile(SafetensorsFile.open(file, mapping), arena).read(config);
+            return new FluxInputsFile(new FloatTensors(SafetensorsFile.open(file, mapping), arena)).read(config);
         }
     }
 
     private List<FluxInputs> read(FluxConfig config) {
-        Tensor hidden = source.tensor("hidden_states");
+        TensorSource source = tensors.source();
+        Tensor hidden = tensors.floats("hidden_states");
         if (hidden.axes() != 3 || hidden.size(2) != config.inChannels()) {
             String hint =
                     hidden.axes() == 3 && hidden.size(2) > config.inChannels()
                             ? "; a wider input needs the Control LoRA that reads it (--adapter)"
                             : "";
-            throw wrong("hidden_states", hidden, hint, "batch", "image tokens", config.inChannels());
+            throw tensors.wrongShape("hidden_states", hint, "batch", "image tokens", config.inChannels());
         }
         long batch = hidden.size(0);
         long image = hidden.size(1);
-        Tensor encoder = source.tensor("encoder_hidden_states");
+        Tensor encoder = tensors.floats("encoder_hidden_states");
         if (encoder.axes() != 3 || encoder.size(0) != batch || encoder.size(2) != config.jointAttentionDim()) {
-            throw wrong("encoder_hidden_states", encoder, "", batch, "text tokens", config.jointAttentionDim());
+            throw tensors.wrongShape("encoder_hidden_states", "", batch, "text tokens", config.jointAttentionDim());
         }
         long text = encoder.size(1);
-        requireShape("pooled_projections", batch, config.pooledProjectionDim());
-        requireShape("timestep", batch);
+        tensors.requireShape("pooled_projections", batch, config.pooledProjectionDim());
+        tensors.requireShape("timestep", batch);
         if (config.guidanceEmbeds()) {
-            requireShape("guidance", batch);
+            tensors.requireShape("guidance", batch);
         } else if (source.contains("guidance")) {
             throw new FileFormatException(
                     source.origin()
@@ -76,9 +75,9 @@ public final class FluxInputsFile {
             Float guidance = config.guidanceEmbeds() ? (Float) source.tensor("guidance").getFloat(sample) : null;
             samples.add(
                     new FluxInputs(
-                            sample("hidden_states", sample, image, config.inChannels()),
-                            sample("encoder_hidden_states", sample, text, config.jointAttentionDim()),
-                            sample("pooled_projections", sample, 1, config.pooledProjectionDim()),
+                            tensors.matrix("hidden_states", sample, image),
+                            tensors.matrix("encoder_hidden_states", sample, text),
+                            tensors.matrix("pooled_projections", sample, 1),
                             source.tensor("timestep").getFloat(sample),
                             guidance,
                             imageIds,
@@ -87,54 +86,14 @@ public final class FluxInputsFile {
         return samples;
     }
 
+    /// Positions (tokens, axes), or the same for each sample: (batch, tokens, axes).
     private Matrix ids(String name, long rows, int axes) {
-        Tensor tensor = source.tensor(name);
+        Tensor tensor = tensors.floats(name);
         boolean batched = tensor.axes() == 3;
         long[] expected = batched ? new long[] {tensor.size(0), rows, axes} : new long[] {rows, axes};
         if (!Arrays.equals(tensor.shape(), expected) || (batched && tensor.size(0) == 0)) {
-            throw wrong(name, tensor, "", rows, axes);
+            throw tensors.wrongShape(name, "", rows, axes);
         }
-        return sample(name, 0, rows, axes);
-    }
-
-    private void requireShape(String name, long... shape) {
-        Tensor tensor = source.tensor(name);
-        if (!Arrays.equals(tensor.shape(), shape)) {
-            throw wrong(name, tensor, "", Arrays.stream(shape).boxed().toArray());
-        }
-    }
-
-    private FileFormatException wrong(String name, Tensor found, String hint, Object... expected) {
-        return new FileFormatException(
-                source.origin()
-                        + ": "
-                        + name
-                        + ": expected the shape "
-                        + Arrays.toString(expected)
-                        + ", found "
-                        + Arrays.toString(found.shape())
-                        + hint);
-    }
-
-    /// One sample of a tensor as a matrix.
-    private Matrix sample(String name, int sample, long rows, int columns) {
-        Tensor tensor = source.tensor(name);
-        if (!tensor.dtype().isFloat()) {
-            throw new FileFormatException(
-                    source.origin() + ": " + name + ": expected F32, F16 or BF16, found " + tensor.dtype());
-        }
-        Matrix matrix = Matrix.allocate(arena, Math.toIntExact(rows), columns);
-        long from = sample * rows * columns;
-        for (int row = 0; row < matrix.rows(); row++) {
-            for (int column = 0; column < columns; column++) {
-                float value = tensor.getFloat(from + (long) row * columns + column);
-                if (!Float.isFinite(value)) {
-                    throw new FileFormatException(
-                            source.origin() + ": " + name + ": expected finite values, found " + value);
-                }
-                matrix.set(row, column, value);
-            }
-        }
-        return matrix;
+        return tensors.matrix(name, 0, rows);
     }
 }
