@@ -105,7 +105,8 @@ def row(work, peer, opened, run, check, tolerance, units, unit, goal, threads, r
     OURS.ask(open="case", threads=threads, **opened)
     try:
         run()
-        best(run, 0.2 * seconds)
+        if seconds > 0:
+            best(run, 0.2 * seconds)
         OURS.best(0 if seconds == 0 else WARM, warm)  # the compiler must be done
         error = float(check())
         if not error <= tolerance:
@@ -381,8 +382,6 @@ def step(kind, base, goal, threads):
         losses.append(float(loss.detach()))
 
     run()
-    if len(losses) < 2:
-        run()
 
     def check():
         ours = OURS.result()
@@ -450,6 +449,12 @@ def version(package):
         return "absent"
 
 
+def commit():
+    folder = os.path.dirname(os.path.abspath(__file__))
+    git = subprocess.run(["git", "rev-parse", "--short=10", "HEAD"], cwd=folder, capture_output=True, text=True)
+    return git.stdout.strip() or "unknown commit"
+
+
 def processor():
     try:
         with open("/proc/cpuinfo") as lines:
@@ -468,7 +473,7 @@ def table():
         "median over rounds of the peer's best time over ours, with the least and the most round behind it. Share is of the",
         "multiply-add peak or of the read bandwidth, measured right after the row with as many threads.",
         "",
-        f"{datetime.date.today()}, {processor()}, {os.cpu_count()} cores; "
+        f"{datetime.date.today()}, Vectune {commit()}; {processor()}, {os.cpu_count()} cores; "
         + ", ".join(f"{name} {version(name)}" for name in packages)
         + f"; Python {platform.python_version()}.",
     ]
@@ -500,9 +505,6 @@ def main():
     attempt(four_bit, "hqq", 1, many)
     attempt(ggml_vector, 4096, 4096, many)
     attempt(ggml_vector, 16384, 8192, many)
-    attempt(four_bit, "nf4", 512, many)
-    attempt(four_bit, "hqq", 512, many)
-    attempt(hqq_quantizer, many)
     if ARGS.gguf:
         for type_name, goal in (("Q4_1", "ahead"), ("Q4_0", "ahead, after Q4_1")):
             attempt(text, "token", type_name, goal, many)
@@ -511,6 +513,9 @@ def main():
     attempt(step, "lora", "f32", ">= 2.5 x", many)
     attempt(step, "lora", "bf16", "ahead", many)
     attempt(step, "lora", "nf4", "within 10 % of our dense step", many)
+    attempt(four_bit, "nf4", 512, many)
+    attempt(four_bit, "hqq", 512, many)
+    attempt(hqq_quantizer, many)
     attempt(step, "dora", "f32", "<= 1.1 x the time of our LoRA", many)
     attempt(step, "delora", "f32", "ahead", many)
     attempt(step, "ia3", "f32", "ahead", many)
