@@ -1,6 +1,7 @@
 package io.vectune.cli;
 
 import io.vectune.adapters.AdapterConfig;
+import io.vectune.adapters.LayerSite;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -79,6 +80,32 @@ final class AdapterOptions {
         }
         options.put("base_model_name_or_path", model.toString());
         return AdapterConfig.of(kind, options);
+    }
+
+    /// Refuses a rank whose factors alone are larger than the machine's memory, before any is allocated.
+    ///
+    /// @param sites the layers that get an adapter
+    void requireMemory(List<LayerSite> sites) {
+        Integer asked = rank;
+        if (asked == null) {
+            return;
+        }
+        long narrow = 0;
+        for (LayerSite site : sites) {
+            narrow += Math.min(site.weight().inFeatures(), site.weight().outFeatures());
+        }
+        double bytes = (double) Float.BYTES * asked * narrow;
+        if (bytes > PhysicalMemory.bytes()) {
+            throw new UsageException(
+                    String.format(
+                            Locale.ROOT,
+                            "--rank: expected an adapter that fits into memory (%s), found %,d: at least %s on %d"
+                                    + " layers; choose a smaller rank",
+                            Progress.bytes(PhysicalMemory.bytes()),
+                            asked,
+                            Progress.bytes((long) bytes),
+                            sites.size()));
+        }
     }
 
     private static String alphaField(String kind) {

@@ -78,6 +78,7 @@ final class ConvertCommand implements Callable<Integer> {
         if (rank < 1) {
             throw new UsageException("--rank: expected at least 1, found " + rank);
         }
+        Inputs.of(in, model).keepApart("--out", out);
         if (directory) {
             OutputDirectory.check(out, force);
         } else {

@@ -60,6 +60,7 @@ final class DequantizeCommand implements Callable<Integer> {
     public Integer call() {
         Output output = Output.of(spec);
         DType type = DtypeOption.parse(dtype);
+        Inputs.of(model).keepApart("--out", out);
         Consumer<String> each = layer -> {};
         int layers;
         try (ThreadTeam team = ThreadTeam.ofPhysicalCores();

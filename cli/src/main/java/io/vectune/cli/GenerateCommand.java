@@ -120,7 +120,10 @@ final class GenerateCommand implements Callable<Integer> {
             description = "Most tokens of prompt and continuations (default: what they need).")
     private @Nullable Integer context;
 
-    @Option(names = "--json", description = "Print one JSON object with text, tokens and speed instead of the stream.")
+    @Option(
+            names = "--json",
+            description =
+                    "Print one JSON object with text, tokens and speed instead of the stream; with --chat one a message.")
     private boolean json;
 
     @Override
@@ -218,7 +221,7 @@ final class GenerateCommand implements Callable<Integer> {
                             whole.append(piece);
                             if (!json) {
                                 out.print(piece);
-                                out.flush();
+                                Output.flush(out);
                             }
                             return true;
                         });
@@ -235,7 +238,7 @@ final class GenerateCommand implements Callable<Integer> {
             JsonOutput.print(out, object);
         } else {
             out.println(rest);
-            out.flush();
+            Output.flush(out);
             output.note(
                     "%d prompt tokens in %.2f s, %d tokens at %.1f tokens/s",
                     prompt.length,

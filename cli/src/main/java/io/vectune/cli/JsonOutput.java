@@ -13,6 +13,6 @@ final class JsonOutput {
     /// Prints the object; keys keep their order.
     static void print(PrintWriter out, Map<String, ?> object) {
         out.println(MAPPER.writeValueAsString(object));
-        out.flush();
+        Output.flush(out);
     }
 }

@@ -39,8 +39,13 @@ final class LogitsCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
+    @Option(names = "--force", description = "Replace an existing file.")
+    private boolean force;
+
     @Override
     public Integer call() {
+        Inputs.of(host.model()).keepApart("--out", out);
+        Output.checkFile(out, force);
         try (Host opened = host.open(quantize.quantizer());
                 Arena arena = Arena.ofShared()) {
             int vocabSize = opened.model().config().vocabSize();

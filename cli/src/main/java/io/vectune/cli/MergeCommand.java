@@ -79,6 +79,7 @@ final class MergeCommand implements Callable<Integer> {
         if (denseInput && !(flux && requantize)) {
             throw new UsageException("--dense-input belongs to --requantize of a Flux transformer");
         }
+        Inputs.of(host.model()).keepApart("--out", out);
         OutputDirectory.check(out, force);
         if (!Files.isDirectory(host.model())) {
             throw new VectuneException(

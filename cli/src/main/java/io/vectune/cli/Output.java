@@ -1,5 +1,6 @@
 package io.vectune.cli;
 
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.file.WriteProbe;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -20,9 +21,21 @@ record Output(PrintWriter out, PrintWriter err) {
     }
 
     /// A line of the result.
+    ///
+    /// @throws VectuneException if nobody can take it
     void result(String format, Object... arguments) {
         out.println(String.format(Locale.ROOT, format, arguments));
-        out.flush();
+        flush(out);
+    }
+
+    /// Sends on what was printed.
+    ///
+    /// @throws VectuneException if nobody can take it: a full disk, a pipe whose reader has gone
+    static void flush(PrintWriter out) {
+        if (out.checkError()) {
+            throw new VectuneException(
+                    "standard output: cannot be written: the disk behind it is full, or its reader has gone");
+        }
     }
 
     /// Whether a path names a safetensors file, by its ending.

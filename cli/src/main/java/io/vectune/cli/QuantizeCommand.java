@@ -144,6 +144,7 @@ final class QuantizeCommand implements Callable<Integer> {
     public Integer call() {
         Output output = Output.of(spec);
         boolean file = Output.isSafetensors(model);
+        Inputs.of(model).keepApart("--out", out);
         if (file) {
             Output.checkFile(out, force);
         } else {

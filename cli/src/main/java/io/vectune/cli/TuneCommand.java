@@ -15,7 +15,9 @@ import io.vectune.models.train.StepRecord;
 import io.vectune.models.train.Trainer;
 import io.vectune.models.train.TrainerOptions;
 import io.vectune.models.train.TrainingListener;
+import io.vectune.models.train.TrainingPlan;
 import io.vectune.runtime.VectuneException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -225,6 +227,7 @@ final class TuneCommand implements Callable<Integer> {
         if (checkpointEvery < 0) {
             throw new UsageException("--checkpoint-every: expected at least 0, found " + checkpointEvery);
         }
+        checkLog();
         if (FluxLoader.isOne(model)) {
             return tuneFlux(output);
         }
@@ -237,8 +240,9 @@ final class TuneCommand implements Callable<Integer> {
             BatchPlan batches = batches(rows);
             TrainerOptions options = options(rows.rows().size());
             try (AdapterSet set = adapters(host, text, output, options.schedule().totalSteps())) {
-                TuningPlanView.print(
-                        output, model, host.model(), set, Trainer.plan(host.model(), set, batches, options));
+                TrainingPlan plan = Trainer.plan(host.model(), set, batches, options);
+                TuningPlanView.print(output, model, host.model(), set, plan);
+                requireMemory(plan);
                 TuningReport report;
                 try (Trainer trainer = new Trainer(host.model(), set, host.compute(), batches, options)) {
                     report = train(output, trainer, set, options, target);
@@ -249,6 +253,29 @@ final class TuneCommand implements Callable<Integer> {
             }
         }
         return 0;
+    }
+
+    /// The log replaces no input, and no other file unless that is asked for.
+    private void checkLog() {
+        Inputs.of(model, data.path(), start.initFrom).keepApart("--log", log);
+        if (log != null && !resume && !force && Files.isRegularFile(log)) {
+            throw new UsageException("--log " + log + ": already exists; choose another or use --force to replace it");
+        }
+    }
+
+    /// Refuses a run that cannot fit, before the system ends it in its middle.
+    private static void requireMemory(TrainingPlan plan) {
+        long machine = PhysicalMemory.bytes();
+        long needed = plan.activationBytes() + plan.optimizerBytes();
+        if (needed > machine) {
+            throw new VectuneException(
+                    String.format(
+                            Locale.ROOT,
+                            "the run needs %s of memory beside the model, the machine has %s; lower --rank, --batch-size"
+                                    + " or --max-length, or use --gradient-checkpointing",
+                            Progress.bytes(needed),
+                            Progress.bytes(machine)));
+        }
     }
 
     private int tuneFlux(Output output) {
@@ -357,6 +384,7 @@ final class TuneCommand implements Callable<Integer> {
         int rows = calibrated.rows().size() + calibrated.opposites().size();
         try (@Nullable Progress progress = rows == 0 ? null : Progress.start(output.err(), "calibrate", rows, "rows")) {
             AdapterConfig config = adapter.config(String.valueOf(start.method), model, totalSteps);
+            adapter.requireMemory(config.select(Host.sites(host.model()), false));
             return calibrated.create(
                     config,
                     host.model(),

@@ -230,6 +230,16 @@ class CommandLineTest {
                 "9999",
                 "575");
         assertOneLine(2, run("quantize", "--model", MODEL, "--out", path("q"), "--method", "hqq", "--bits", "7"), "7");
+        assertOneLine(
+                2,
+                tune(start[0], start[1], start[2], start[3], "--method", "lora", "--rank", "2000000000"),
+                "--rank",
+                "memory");
+        assertOneLine(
+                1,
+                tune(start[0], start[1], start[2], start[3], "--method", "lora", "--lr", "1e39", "--steps", "1"),
+                "step 1",
+                "not finite");
         assertThat(directory.resolve("a")).doesNotExist();
     }
 
@@ -241,6 +251,37 @@ class CommandLineTest {
                 1, run("quantize", "--model", MODEL, "--out", path("full"), "--method", "hqq"), "full", "--force");
         assertOneLine(1, tune("--data", rows, "--method", "lora", "--out", path("full")), "full", "--force");
         assertThat(directory.resolve("full/file")).hasContent("kept");
+    }
+
+    @Test
+    void refusesToReplaceWhatItReads() throws IOException {
+        Path model = Files.createDirectories(directory.resolve("source"));
+        for (String name : List.of("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")) {
+            Files.copy(TEST_DATA.resolve("tiny-llama").resolve(name), model.resolve(name));
+        }
+        byte[] weights = Files.readAllBytes(model.resolve("model.safetensors"));
+        String source = model.toString();
+        String file = model.resolve("model.safetensors").toString();
+        String link = Files.createSymbolicLink(directory.resolve("link"), model).toString();
+        assertOneLine(2, run("logits", "--model", source, "--tokens", "1", "--out", file, "--force"), "--out", "input");
+        assertOneLine(
+                2, run("quantize", "--model", source, "--method", "hqq", "--out", link, "--force"), "--out", "input");
+        assertOneLine(
+                2, run("quantize", "--model", file, "--method", "hqq", "--out", file, "--force"), "--out", "input");
+        assertOneLine(
+                2, run("quantize", "--model", file, "--method", "hqq", "--out", source, "--force"), "--out", "input");
+        assertOneLine(2, run("dequantize", "--model", source, "--out", source, "--force"), "--out", "input");
+        String kept = Files.readString(Path.of(rows));
+        String[] tune = {"tune", "--model", source, "--data", rows, "--method", "lora", "--out", path("a"), "--log"};
+        List<String> arguments = new ArrayList<>(List.of(tune));
+        arguments.add(rows);
+        assertOneLine(2, run(arguments.toArray(String[]::new)), "--log", "input");
+        arguments.set(arguments.size() - 1, write("other.txt", "kept"));
+        assertOneLine(2, run(arguments.toArray(String[]::new)), "--log", "--force");
+        assertThat(Path.of(rows)).hasContent(kept);
+        assertThat(directory.resolve("other.txt")).hasContent("kept");
+        assertThat(Files.readAllBytes(model.resolve("model.safetensors"))).isEqualTo(weights);
+        assertThat(directory.resolve("a")).doesNotExist();
     }
 
     @Test

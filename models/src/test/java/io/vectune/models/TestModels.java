@@ -98,7 +98,9 @@ public final class TestModels {
         return best;
     }
 
-    /// max |actual - expected| / max |expected|; NaN if anything is NaN.
+    /// max |actual - expected| / max |expected|.
+    ///
+    /// @throws AssertionError if a value is not finite: a comparison with NaN says nothing
     public static double relativeError(float[] actual, float[] expected) {
         if (actual.length != expected.length) {
             throw new AssertionError("lengths differ: " + actual.length + " and " + expected.length);
@@ -106,9 +108,11 @@ public final class TestModels {
         double largest = 0;
         double error = 0;
         for (int i = 0; i < expected.length; i++) {
+            if (!Float.isFinite(actual[i]) || !Float.isFinite(expected[i])) {
+                throw new AssertionError("value " + i + ": expected " + expected[i] + ", found " + actual[i]);
+            }
             largest = Math.max(largest, Math.abs((double) expected[i]));
-            double difference = Math.abs((double) actual[i] - expected[i]);
-            error = difference <= error ? error : difference;
+            error = Math.max(error, Math.abs((double) actual[i] - expected[i]));
         }
         return error / largest;
     }

@@ -4,6 +4,7 @@ import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.target.ModulePatterns;
+import io.vectune.runtime.FileFormatException;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
@@ -73,10 +74,22 @@ record LoraConfig(
         return value == Math.rint(value) && Math.abs(value) < 1e9 ? (Number) (int) value : (Number) value;
     }
 
-    /// The rank of a layer: what its tensors say, else the pattern, else r.
+    /// The rank of a layer: what rank_pattern says, else r.
+    ///
+    /// @throws FileFormatException if the stored factors have another one
     int rankOf(LayerSite site, StoredShapes shapes) {
         int rankOfSite = (int) ModulePatterns.value(rankPattern, site.name(), rank);
-        return shapes.size("lora_A.weight", 0, rankOfSite);
+        int stored = shapes.size("lora_A.weight", 0, rankOfSite);
+        if (stored != rankOfSite) {
+            throw new FileFormatException(
+                    site.name()
+                            + ": lora_A has rank "
+                            + stored
+                            + ", expected "
+                            + rankOfSite
+                            + " as the configuration's r and rank_pattern say; the two are not of one adapter");
+        }
+        return rankOfSite;
     }
 
     float scalingOf(LayerSite site, int rankOfSite) {

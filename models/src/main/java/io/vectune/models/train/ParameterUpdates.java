@@ -4,6 +4,7 @@ import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.models.decoder.AdapterGradients;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.nn.AdamW;
 import io.vectune.runtime.nn.Elementwise;
@@ -34,6 +35,7 @@ final class ParameterUpdates implements AutoCloseable {
     private final TrainerOptions options;
     private final List<Slot> slots = new ArrayList<>();
     private final List<Matrix> gradients = new ArrayList<>();
+    private final List<Matrix> values = new ArrayList<>();
 
     ParameterUpdates(AdapterSet set, AdapterGradients gradientsOfAll, TrainerOptions options) {
         this.options = options;
@@ -52,6 +54,7 @@ final class ParameterUpdates implements AutoCloseable {
                                 first ? like(parameter.values()) : null,
                                 second ? like(parameter.values()) : null));
                 gradients.add(matrices.get(index));
+                values.add(parameter.values());
             }
         }
     }
@@ -68,8 +71,17 @@ final class ParameterUpdates implements AutoCloseable {
     ///
     /// @param step 0 for the first one
     /// @return the norm of the gradients before clipping
+    /// @throws VectuneException if a gradient is not finite; nothing is updated then
     double update(Compute compute, long step) {
         double norm = Elementwise.norm(gradients);
+        if (!Double.isFinite(norm)) {
+            throw new VectuneException(
+                    "step "
+                            + (step + 1)
+                            + ": the norm of the gradients is "
+                            + norm
+                            + "; lower the learning rate, or check model and adapter with eval");
+        }
         if (options.clip() > 0) {
             double factor = options.clip() / (norm + CLIP_EPS);
             if (factor < 1) {
@@ -83,6 +95,11 @@ final class ParameterUpdates implements AutoCloseable {
             update(compute, step, rate, slot);
         }
         return norm;
+    }
+
+    /// Whether all parameters are finite.
+    boolean isFinite() {
+        return Double.isFinite(Elementwise.norm(values));
     }
 
     private void update(Compute compute, long step, double rate, Slot slot) {

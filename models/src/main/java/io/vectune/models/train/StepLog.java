@@ -29,6 +29,11 @@ public final class StepLog implements TrainingListener, AutoCloseable {
     /// @throws VectuneException if the file cannot be written
     public static StepLog open(Path file, int stepsDone) {
         try {
+            if (Files.exists(file) && !Files.isRegularFile(file)) {
+                // A pipe or a terminal: what it has shown cannot be taken back.
+                return new StepLog(
+                        file, Files.newBufferedWriter(file, StandardCharsets.UTF_8, StandardOpenOption.WRITE));
+            }
             StringBuilder kept = new StringBuilder();
             if (stepsDone > 0 && Files.exists(file)) {
                 List<String> lines = Files.readAllLines(file, StandardCharsets.UTF_8);

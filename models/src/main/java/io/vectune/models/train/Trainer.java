@@ -88,7 +88,8 @@ public final class Trainer implements AutoCloseable {
 
     /// One step: gradients of all its rows, then one update.
     ///
-    /// @throws VectuneException if the rows of the step have no loss, or it is not finite
+    /// @throws VectuneException if the rows of the step have no loss, or the loss, a gradient or an updated value is
+    ///   not finite; the parameters are then of no use
     public StepRecord step() {
         long start = System.nanoTime();
         gradients.zero();
@@ -113,6 +114,16 @@ public final class Trainer implements AutoCloseable {
         }
         double rate = options.learningRate() * options.schedule().factor(done);
         double norm = updates.update(compute, done);
+        if (!updates.isFinite()) {
+            throw new VectuneException(
+                    "step "
+                            + (done + 1)
+                            + ": the update made values that are not finite (learning rate "
+                            + rate
+                            + ", gradient norm "
+                            + norm
+                            + "); lower the learning rate");
+        }
         if (rule != null) {
             rule.afterStep(done, ruled.stream().map(gradients::of).toList());
         }

@@ -34,20 +34,26 @@ public final class AtomicFile implements AutoCloseable {
 
     /// Starts to write `target`; missing parent directories are made.
     ///
-    /// @throws io.vectune.runtime.VectuneException if the place cannot be written or the target is a directory
+    /// @throws io.vectune.runtime.VectuneException if the place cannot be written or the target is a directory or a
+    ///   device
     public static AtomicFile create(Path target) {
         try {
             if (Files.isDirectory(target)) {
                 throw new IOException("it is a directory, expected a file name");
             }
-            Path temporary = TemporaryNames.beside(target);
+            if (Files.exists(target) && !Files.isRegularFile(target)) {
+                throw new IOException("it is not a regular file");
+            }
+            // A link stays a link: the file that it names is replaced.
+            Path file = Files.exists(target) ? target.toRealPath() : target;
+            Path temporary = TemporaryNames.beside(file);
             FileChannel channel =
                     FileChannel.open(
                             temporary,
                             StandardOpenOption.CREATE_NEW,
                             StandardOpenOption.READ,
                             StandardOpenOption.WRITE);
-            return new AtomicFile(target, temporary, channel);
+            return new AtomicFile(file, temporary, channel);
         } catch (IOException e) {
             throw FileFailure.writing(target, e);
         }
