@@ -3,7 +3,6 @@ package io.vectune.quant.bnb;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
 import io.vectune.quant.WeightQuantizer;
-import io.vectune.quant.lanes.TableRows;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
@@ -28,6 +27,8 @@ public final class FourBitWeight implements QuantizedWeight {
     private static final FourBitKernels KERNELS =
             KernelTier.active() == KernelTier.VECTOR ? new FourBitVector() : new FourBitScalar();
 
+    private static final int FEW_TOKENS = 4;
+
     private final FourBitConfig config;
     private final DType dtype;
     private final int outFeatures;
@@ -36,8 +37,8 @@ public final class FourBitWeight implements QuantizedWeight {
     private final BlockAbsmax absmax;
     private final Codebook codebook;
     private final WeightNorms norms = new WeightNorms(this);
-    private final boolean tabled;
-    private @Nullable TableRows tableRows;
+    private final boolean inWords;
+    private @Nullable CodebookRows codebookRows;
 
     /// @param dtype type of the weight when it was quantized: F32, F16 or BF16; what [#computeDtype] tells, decoding is
     ///   f32
@@ -90,7 +91,7 @@ public final class FourBitWeight implements QuantizedWeight {
         this.packed = packed;
         this.absmax = absmax;
         this.codebook = Codebook.of(config.type());
-        this.tabled = KernelTier.active() == KernelTier.VECTOR && TableRows.supports(inFeatures, config.blockSize());
+        this.inWords = KernelTier.active() == KernelTier.VECTOR && CodebookRows.supports(inFeatures, config.blockSize());
     }
 
     /// How it is quantized.
@@ -149,20 +150,20 @@ public final class FourBitWeight implements QuantizedWeight {
 
     @Override
     public int fewTokens() {
-        return tabled ? TableRows.FEW_TOKENS : KERNELS.fewTokens(inFeatures);
+        return inWords ? FEW_TOKENS : KERNELS.fewTokens(inFeatures);
     }
 
     @Override
     public int preparedLength(int tokens) {
-        return Math.multiplyExact(tokens, inFeatures);
+        return Math.multiplyExact(tokens, inWords ? CodebookRows.preparedLength(inFeatures) : inFeatures);
     }
 
     @Override
     public void prepare(Matrix x, float[] prepared) {
         for (int token = 0; token < x.rows(); token++) {
-            if (tabled) {
-                MemorySegment.copy(
-                        x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
+            if (inWords) {
+                int at = token * CodebookRows.preparedLength(inFeatures);
+                CodebookRows.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, at);
             } else {
                 KERNELS.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
             }
@@ -171,13 +172,13 @@ public final class FourBitWeight implements QuantizedWeight {
 
     @Override
     public int units() {
-        return tabled ? tableRows().pairs() : outFeatures;
+        return outFeatures;
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
-        if (tabled) {
-            tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
+        if (inWords) {
+            codebookRows().multiply(prepared, tokens, y, unitFrom, unitTo);
             return;
         }
         for (int token = 0; token < tokens; token++) {
@@ -186,31 +187,12 @@ public final class FourBitWeight implements QuantizedWeight {
         }
     }
 
-    /// The layout of the fused product, made when it is first needed.
-    private synchronized TableRows tableRows() {
-        if (tableRows == null) {
-            float[] values = new float[16];
-            for (int code = 0; code < values.length; code++) {
-                values[code] = codebook.value(code);
-            }
-            int groupColumns = config.blockSize() % 64 == 0 ? 64 : 32;
-            tableRows = new TableRows(outFeatures, inFeatures, groupColumns, values, this::readRow);
+    /// The decoded absmax of the fused product, made when it is first needed.
+    private synchronized CodebookRows codebookRows() {
+        if (codebookRows == null) {
+            codebookRows = new CodebookRows(this);
         }
-        return tableRows;
-    }
-
-    private void readRow(int row, byte[] codes, float[] factor, float[] offset) {
-        long element = (long) row * inFeatures;
-        for (int i = 0; i < inFeatures; i += 2) {
-            int pair = packed.get(Tensor.BYTE, (element + i) / 2);
-            codes[i] = (byte) (pair >>> 4 & 15);
-            codes[i + 1] = (byte) (pair & 15);
-        }
-        int columns = inFeatures / factor.length;
-        for (int i = 0; i < factor.length; i++) {
-            factor[i] = absmax.at((element + (long) i * columns) / config.blockSize());
-            offset[i] = 0;
-        }
+        return codebookRows;
     }
 
     /// One element; not for hot loops.

@@ -3,7 +3,10 @@ package io.vectune.quant.bnb;
 import static io.vectune.quant.lanes.Lanes.COUNT;
 import static io.vectune.quant.lanes.Lanes.F32;
 
+import io.vectune.quant.lanes.ByteRows;
 import io.vectune.quant.lanes.Lanes;
+import io.vectune.quant.lanes.ReadAhead;
+import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
@@ -57,5 +60,35 @@ final class Int8Vector implements Int8Kernels {
             sum = Math.fma((float) codes.get(Tensor.BYTE, offset + i), x[xOffset + i], sum);
         }
         return sum;
+    }
+
+    @Override
+    public void prepare(MemorySegment x, long offset, int inFeatures, float[] prepared, int preparedOffset) {
+        if (inFeatures % ByteRows.COLUMNS == 0) {
+            ByteRows.arrange(x, offset, inFeatures, prepared, preparedOffset);
+        } else {
+            MemorySegment.copy(x, Tensor.FLOAT, offset, prepared, preparedOffset, inFeatures);
+        }
+    }
+
+    @Override
+    public void multiply(Int8Weight weight, int rowFrom, int rowTo, float[] prepared, int tokens, Matrix y) {
+        MemorySegment codes = weight.codes();
+        int inFeatures = weight.inFeatures();
+        int block = Math.max(1, ReadAhead.BYTES / Math.max(1, inFeatures));
+        for (int from = rowFrom; from < rowTo; from += block) {
+            int to = Math.min(from + block, rowTo);
+            ReadAhead.read(codes, (long) from * inFeatures, (long) (to - from) * inFeatures);
+            for (int row = from; row < to; row++) {
+                long at = (long) row * inFeatures;
+                for (int token = 0; token < tokens; token++) {
+                    float sum =
+                            inFeatures % ByteRows.COLUMNS == 0
+                                    ? ByteRows.signed(codes, at, inFeatures, prepared, token * inFeatures)
+                                    : dot(codes, at, inFeatures, prepared, token * inFeatures);
+                    y.segment().set(Tensor.FLOAT, y.rowOffset(token) + 4L * row, sum * weight.absmax(row) * Int8Weight.STEP);
+                }
+            }
+        }
     }
 }

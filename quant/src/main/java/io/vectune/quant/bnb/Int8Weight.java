@@ -26,7 +26,7 @@ public final class Int8Weight implements QuantizedWeight {
     static final float STEP = 1f / 127;
 
     static final Int8Kernels KERNELS = KernelTier.active() == KernelTier.VECTOR ? new Int8Vector() : new Int8Scalar();
-    private static final int FEW_TOKENS = 2;
+    private static final int FEW_TOKENS = 4;
 
     private final DType dtype;
     private final int outFeatures;
@@ -110,7 +110,7 @@ public final class Int8Weight implements QuantizedWeight {
     @Override
     public void prepare(Matrix x, float[] prepared) {
         for (int token = 0; token < x.rows(); token++) {
-            MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
+            KERNELS.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
         }
     }
 
@@ -121,13 +121,7 @@ public final class Int8Weight implements QuantizedWeight {
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
-        for (int token = 0; token < tokens; token++) {
-            long to = y.rowOffset(token);
-            for (int row = unitFrom; row < unitTo; row++) {
-                float sum = KERNELS.dot(codes, (long) row * inFeatures, inFeatures, prepared, token * inFeatures);
-                y.segment().set(Tensor.FLOAT, to + 4L * row, sum * absmax(row) * STEP);
-            }
-        }
+        KERNELS.multiply(this, unitFrom, unitTo, prepared, tokens, y);
     }
 
     @Override

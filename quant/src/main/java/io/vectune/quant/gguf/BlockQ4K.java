@@ -37,6 +37,25 @@ final class BlockQ4K extends GgufBlockFormat {
         return scale * code - minimum;
     }
 
+    /// Codes and group values of one row, for the fused product: factor superScale * scale, offset -superMinimum *
+    /// minimum.
+    static void read(MemorySegment segment, int row, byte[] codes, float[] factor, float[] offset) {
+        int blocks = codes.length / ELEMENTS;
+        for (int i = 0; i < blocks; i++) {
+            long block = ((long) row * blocks + i) * BYTES;
+            float superScale = half(segment, block);
+            float superMinimum = half(segment, block + SUPER_MINIMUM);
+            for (int group = 0; group < 8; group++) {
+                factor[8 * i + group] = superScale * SixBitScales.scale(segment, block + SCALES, group);
+                offset[8 * i + group] = -(superMinimum * SixBitScales.minimum(segment, block + SCALES, group));
+                for (int j = 0; j < 32; j++) {
+                    int pair = unsignedByte(segment, block + CODES + 32L * (group / 2) + j);
+                    codes[ELEMENTS * i + 32 * group + j] = (byte) (pair >>> (4 * (group & 1)) & 15);
+                }
+            }
+        }
+    }
+
     @Override
     void decode(MemorySegment segment, long offset, int blocks, float[] tile, int tileOffset) {
         for (int block = 0; block < blocks; block++) {

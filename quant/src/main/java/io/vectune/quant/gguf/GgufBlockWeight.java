@@ -1,6 +1,6 @@
 package io.vectune.quant.gguf;
 
-import io.vectune.quant.lanes.TableRows;
+import io.vectune.quant.lanes.PairedRows;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Shapes rows of inFeatures / blockElements blocks, without gaps Numerics decoding has the bits of the format's
 /// definition; the product is f32 with one fixed-order sum a row Memory decoding copies nothing; the fused product of
-/// Q4_0 and Q4_1 keeps the codes a second time, see [TableRows]
+/// Q4_0, Q4_1 and Q4_K keeps the codes a second time, see [PairedRows] and [#fusedBytes]
 public final class GgufBlockWeight implements Weight {
     private static final boolean VECTOR = KernelTier.active() == KernelTier.VECTOR;
     private static final int FEW_TOKENS = 2;
@@ -28,8 +28,8 @@ public final class GgufBlockWeight implements Weight {
     private final int rowBlocks;
     private final long rowBytes;
     private final WeightNorms norms = new WeightNorms(this);
-    private final boolean tabled;
-    private @Nullable TableRows tableRows;
+    private final boolean paired;
+    private @Nullable PairedRows pairedRows;
 
     /// @param segment the blocks of all rows
     /// @throws IllegalArgumentException if the type is no block format of this library, blocks straddle rows, or the
@@ -52,8 +52,8 @@ public final class GgufBlockWeight implements Weight {
         this.outFeatures = outFeatures;
         this.inFeatures = inFeatures;
         this.rowBlocks = inFeatures / type.blockElements();
-        this.tabled =
-                VECTOR && NibbleRows.isOf(type) && TableRows.supports(inFeatures, NibbleRows.BLOCK) && outFeatures > 0;
+        this.paired =
+                VECTOR && NibbleRows.isOf(type) && PairedRows.supports(inFeatures) && outFeatures > 0;
         this.rowBytes = (long) rowBlocks * type.blockBytes();
         if (segment.byteSize() != rowBytes * outFeatures) {
             throw new IllegalArgumentException(
@@ -124,30 +124,36 @@ public final class GgufBlockWeight implements Weight {
 
     @Override
     public int fewTokens() {
-        return tabled ? TableRows.FEW_TOKENS : FEW_TOKENS;
+        return paired ? PairedRows.FEW_TOKENS : FEW_TOKENS;
     }
 
     @Override
     public int preparedLength(int tokens) {
-        return Math.multiplyExact(tokens, inFeatures);
+        return Math.multiplyExact(tokens, paired ? PairedRows.preparedLength(inFeatures) : inFeatures);
     }
 
     @Override
     public void prepare(Matrix x, float[] prepared) {
         for (int token = 0; token < x.rows(); token++) {
-            MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
+            if (paired) {
+                int at = token * PairedRows.preparedLength(inFeatures);
+                PairedRows.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, at);
+            } else {
+                MemorySegment.copy(
+                        x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
+            }
         }
     }
 
     @Override
     public int units() {
-        return tabled ? (outFeatures + 1) / 2 : outFeatures;
+        return paired ? (outFeatures + 1) / 2 : outFeatures;
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
-        if (tabled) {
-            tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
+        if (paired) {
+            pairedRows().multiply(prepared, tokens, y, unitFrom, unitTo);
             return;
         }
         for (int token = 0; token < tokens; token++) {
@@ -173,17 +179,12 @@ public final class GgufBlockWeight implements Weight {
     }
 
     /// The layout of the fused product, made when it is first needed.
-    private synchronized TableRows tableRows() {
-        if (tableRows == null) {
-            tableRows =
-                    new TableRows(
-                            outFeatures,
-                            inFeatures,
-                            NibbleRows.BLOCK,
-                            TableRows.integers(),
-                            new NibbleRows(type, segment));
+    private synchronized PairedRows pairedRows() {
+        if (pairedRows == null) {
+            pairedRows =
+                    new PairedRows(outFeatures, inFeatures, type != GgufType.Q4_0, new NibbleRows(type, segment));
         }
-        return tableRows;
+        return pairedRows;
     }
 
     private float dot(int row, float[] x, int xOffset) {

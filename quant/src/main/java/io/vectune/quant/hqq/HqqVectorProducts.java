@@ -6,7 +6,9 @@ import static io.vectune.quant.hqq.HqqVectorKernels.weights;
 import static io.vectune.quant.hqq.HqqVectorKernels.word;
 import static io.vectune.quant.hqq.HqqVectorKernels.words;
 
+import io.vectune.quant.lanes.ByteRows;
 import io.vectune.quant.lanes.Lanes;
+import io.vectune.quant.lanes.ReadAhead;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
@@ -34,7 +36,42 @@ final class HqqVectorProducts implements HqqProducts {
     private static final FloatVector LEVELS = FloatVector.zero(F32).addIndex(1);
 
     @Override
-    public void multiply(HqqCodes codes, int unit, float[] prepared, int sums, int tokens, Matrix y) {
+    public void multiply(
+            HqqCodes codes, int unitFrom, int unitTo, float[] prepared, int sums, int tokens, Matrix y) {
+        HqqGeometry geometry = codes.geometry();
+        if (geometry.axis() == 0) {
+            for (int unit = unitFrom; unit < unitTo; unit++) {
+                multiplyUnit(codes, unit, prepared, sums, tokens, y);
+            }
+            return;
+        }
+        int unitBytes = geometry.inFeatures() * geometry.packing().wordBytes();
+        int block = Math.max(1, ReadAhead.BYTES / unitBytes);
+        for (int from = unitFrom; from < unitTo; from += block) {
+            int to = Math.min(from + block, unitTo);
+            readAhead(codes, from, to);
+            for (int unit = from; unit < to; unit++) {
+                multiplyUnit(codes, unit, prepared, sums, tokens, y);
+            }
+        }
+    }
+
+    /// Brings the words of units, and the group values of their rows in all slots, into the cache.
+    private static void readAhead(HqqCodes codes, int unitFrom, int unitTo) {
+        HqqGeometry geometry = codes.geometry();
+        long wordBytes = geometry.packing().wordBytes();
+        long words = (long) (unitTo - unitFrom) * geometry.inFeatures();
+        long word = (long) unitFrom * geometry.inFeatures();
+        ReadAhead.read(codes.packed(), word * wordBytes, words * wordBytes);
+        long values = 4 * (words / geometry.groupSize());
+        for (int slot = 0; slot < geometry.packing().slots(); slot++) {
+            long value = 4 * ((slot * codes.words() + word) / geometry.groupSize());
+            ReadAhead.read(codes.scale(), value, values);
+            ReadAhead.read(codes.zeroPoint(), value, values);
+        }
+    }
+
+    private static void multiplyUnit(HqqCodes codes, int unit, float[] prepared, int sums, int tokens, Matrix y) {
         HqqGeometry geometry = codes.geometry();
         int inFeatures = geometry.inFeatures();
         int slots = geometry.packing().slots();
@@ -55,7 +92,7 @@ final class HqqVectorProducts implements HqqProducts {
         }
         boolean wholeGroups =
                 geometry.axis() == 1 && geometry.groupSize() % LANES == 0 && inFeatures % geometry.groupSize() == 0;
-        boolean inBlocks = tokens < 4 && HqqProducts.inBlocks(geometry) && (plain || byTable(codes));
+        boolean inBlocks = HqqProducts.inBlocks(geometry) && (plain || tokens < 4 && byTable(codes));
         int blocks = sums + tokens * (inFeatures / geometry.groupSize());
         for (int slot = 0; slot < slots; slot++) {
             long row = HqqProducts.firstRow(codes, slot) + unit;
@@ -71,17 +108,18 @@ final class HqqVectorProducts implements HqqProducts {
         }
     }
 
-    /// sum_g scale * zeroPoint * (sum of the inputs of g) over the groups of a row.
-    private static float shift(HqqCodes codes, int group, int count, float[] sums, int sumsFrom) {
+    /// sum_g scale * (zeroPoint - center) * (sum of the inputs of g) over the groups of a row.
+    private static float shift(HqqCodes codes, int group, int count, int center, float[] sums, int sumsFrom) {
         FloatVector total = FloatVector.zero(F32);
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
-            FloatVector product = floats(codes.scale(), group + i).mul(floats(codes.zeroPoint(), group + i));
+            FloatVector product =
+                    floats(codes.scale(), group + i).mul(floats(codes.zeroPoint(), group + i).sub(center));
             total = product.fma(FloatVector.fromArray(F32, sums, sumsFrom + i), total);
         }
         float sum = Lanes.sum(total);
         for (; i < count; i++) {
-            sum = Math.fma(codes.scale(group + i) * codes.zeroPoint(group + i), sums[sumsFrom + i], sum);
+            sum = Math.fma(codes.scale(group + i) * (codes.zeroPoint(group + i) - center), sums[sumsFrom + i], sum);
         }
         return sum;
     }
@@ -98,47 +136,37 @@ final class HqqVectorProducts implements HqqProducts {
         int groupsOfRow = inFeatures / geometry.groupSize();
         int group = row * groupsOfRow;
         long flat = (long) row * inFeatures;
+        // Any code will do; one near the zero points leaves small differences.
+        int center = Math.clamp(Math.round(codes.zeroPoint(group)), 0, geometry.packing().mask());
         for (int token = 0; token < tokens; token++) {
             int xFrom = blocks + token * inFeatures;
             float sum =
                     codes.computeDtype() == DType.F32
-                            ? rowOfBlocks(codes, flat, x, xFrom)
-                                    - shift(codes, group, groupsOfRow, x, sums + token * groupsOfRow)
+                            ? rowOfBlocks(codes, flat, center, x, xFrom)
+                                    - shift(codes, group, groupsOfRow, center, x, sums + token * groupsOfRow)
                             : rowByTable(codes, flat, x, xFrom);
             y.segment().set(Tensor.FLOAT, y.rowOffset(token) + 4L * row, sum);
         }
     }
 
-    /// sum_g scale * sum_i code_i x_i: the part of the zero points is subtracted for whole groups.
-    private static float rowOfBlocks(HqqCodes codes, long flat, float[] x, int xFrom) {
+    /// sum_g scale * sum_i (code_i - center) x_i: the rest of the zero points is subtracted for whole groups.
+    private static float rowOfBlocks(HqqCodes codes, long flat, int center, float[] x, int xFrom) {
         HqqGeometry geometry = codes.geometry();
         HqqPacking packing = geometry.packing();
-        MemorySegment packed = codes.packed();
-        MemorySegment scale = codes.scale();
-        int log = Integer.numberOfTrailingZeros(geometry.groupSize());
-        int inFeatures = geometry.inFeatures();
         int slot = (int) (flat / codes.words());
-        long word = flat - slot * codes.words();
-        int shift = packing.shift(slot);
-        int mask = packing.mask();
-        long scaleAt = 4 * (flat >> log);
-        FloatVector total = FloatVector.zero(F32);
-        for (int i = 0; i < inFeatures; i += 4 * LANES) {
-            IntVector bytes = IntVector.fromMemorySegment(I32, packed, word + i, ByteOrder.LITTLE_ENDIAN);
-            FloatVector x0 = FloatVector.fromArray(F32, x, xFrom + i);
-            FloatVector x1 = FloatVector.fromArray(F32, x, xFrom + i + LANES);
-            FloatVector x2 = FloatVector.fromArray(F32, x, xFrom + i + 2 * LANES);
-            FloatVector x3 = FloatVector.fromArray(F32, x, xFrom + i + 3 * LANES);
-            IntVector code0 = bytes.lanewise(VectorOperators.LSHR, shift).and(mask);
-            IntVector code1 = bytes.lanewise(VectorOperators.LSHR, shift + 8).and(mask);
-            IntVector code2 = bytes.lanewise(VectorOperators.LSHR, shift + 16).and(mask);
-            IntVector code3 = bytes.lanewise(VectorOperators.LSHR, shift + 24).and(mask);
-            FloatVector part0 = Lanes.toFloat(code1).fma(x1, Lanes.toFloat(code0).mul(x0));
-            FloatVector part1 = Lanes.toFloat(code3).fma(x3, Lanes.toFloat(code2).mul(x2));
-            FloatVector scales = FloatVector.broadcast(F32, scale.get(Tensor.FLOAT, scaleAt + 4L * (i >> log)));
-            total = part0.add(part1).fma(scales, total);
-        }
-        return Lanes.sum(total);
+        int groupLog = Integer.numberOfTrailingZeros(geometry.groupSize());
+        return ByteRows.grouped(
+                codes.packed(),
+                flat - slot * codes.words(),
+                geometry.inFeatures(),
+                packing.shift(slot),
+                packing.slotBits(),
+                center,
+                codes.scale(),
+                4 * (flat >> groupLog),
+                groupLog,
+                x,
+                xFrom);
     }
 
     /// BF16, four bits or less: the weights of all codes of a group are a table with the right roundings.
@@ -191,7 +219,7 @@ final class HqqVectorProducts implements HqqProducts {
             if (plain && wide && quads) {
                 sum =
                         rowOfWords(codes, flat, x, token * inFeatures)
-                                - shift(codes, row * groupsOfRow, groupsOfRow, x, sums + token * groupsOfRow);
+                                - shift(codes, row * groupsOfRow, groupsOfRow, 0, x, sums + token * groupsOfRow);
             } else if (plain && geometry.groupSize() % (2 * LANES) == 0) {
                 sum = rowOfPairs(codes, wide, flat, x, token * inFeatures);
             } else {

@@ -53,20 +53,13 @@ final class DenseVector implements DenseKernels {
             int xOffset,
             MemorySegment y,
             long to) {
-        int row = 0;
-        if (dtype == DType.F32 && rows == ROWS) {
-            fourRowsF32(weight, from, columns, x, xOffset, y, to);
-            return;
-        }
-        for (; dtype == DType.BF16 && row <= rows - 2; row += 2) {
-            twoRowsBf16(weight, from + 2L * row * columns, columns, x, xOffset, y, to + 4L * row);
-        }
-        for (; row < rows; row++) {
+        // Row after row: rows read side by side are as many streams, which memory serves at half the rate.
+        for (int row = 0; row < rows; row++) {
             long at = from + (long) row * columns * dtype.bytes();
             switch (dtype) {
-                case F32 -> oneRowF32(weight, at, columns, x, xOffset, y, to + 4L * row);
-                case BF16 -> oneRowBf16(weight, at, columns, x, xOffset, y, to + 4L * row);
-                default -> oneRowF16(weight, at, columns, x, xOffset, y, to + 4L * row);
+                case F32 -> rowF32(weight, at, columns, x, xOffset, y, to + 4L * row);
+                case BF16 -> rowBf16(weight, at, columns, x, xOffset, y, to + 4L * row);
+                default -> rowF16(weight, at, columns, x, xOffset, y, to + 4L * row);
             }
         }
     }
@@ -128,120 +121,108 @@ final class DenseVector implements DenseKernels {
         return widened.or(overflow.and(EXPONENT)).reinterpretAsFloats();
     }
 
-    private static void fourRowsF32(
+    private static void rowF32(
             MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
-        long row = 4L * columns;
-        FloatVector a0 = FloatVector.zero(F32);
-        FloatVector a1 = FloatVector.zero(F32);
-        FloatVector a2 = FloatVector.zero(F32);
-        FloatVector a3 = FloatVector.zero(F32);
+        FloatVector sum0 = FloatVector.zero(F32);
+        FloatVector sum1 = FloatVector.zero(F32);
+        FloatVector sum2 = FloatVector.zero(F32);
+        FloatVector sum3 = FloatVector.zero(F32);
         int i = 0;
+        for (; i <= columns - 4 * LANES; i += 4 * LANES) {
+            long at = from + 4L * i;
+            int input = xOffset + i;
+            sum0 =
+                    FloatVector.fromMemorySegment(F32, weight, at, LITTLE)
+                            .fma(FloatVector.fromArray(F32, x, input), sum0);
+            sum1 =
+                    FloatVector.fromMemorySegment(F32, weight, at + 4L * LANES, LITTLE)
+                            .fma(FloatVector.fromArray(F32, x, input + LANES), sum1);
+            sum2 =
+                    FloatVector.fromMemorySegment(F32, weight, at + 8L * LANES, LITTLE)
+                            .fma(FloatVector.fromArray(F32, x, input + 2 * LANES), sum2);
+            sum3 =
+                    FloatVector.fromMemorySegment(F32, weight, at + 12L * LANES, LITTLE)
+                            .fma(FloatVector.fromArray(F32, x, input + 3 * LANES), sum3);
+        }
         for (; i <= columns - LANES; i += LANES) {
-            FloatVector x0 = FloatVector.fromArray(F32, x, xOffset + i);
-            a0 = FloatVector.fromMemorySegment(F32, weight, from + 4L * i, LITTLE).fma(x0, a0);
-            a1 = FloatVector.fromMemorySegment(F32, weight, from + row + 4L * i, LITTLE).fma(x0, a1);
-            a2 = FloatVector.fromMemorySegment(F32, weight, from + 2 * row + 4L * i, LITTLE).fma(x0, a2);
-            a3 = FloatVector.fromMemorySegment(F32, weight, from + 3 * row + 4L * i, LITTLE).fma(x0, a3);
+            FloatVector weights = FloatVector.fromMemorySegment(F32, weight, from + 4L * i, LITTLE);
+            sum0 = weights.fma(FloatVector.fromArray(F32, x, xOffset + i), sum0);
         }
-        float sum0 = Lanes.sum(a0);
-        float sum1 = Lanes.sum(a1);
-        float sum2 = Lanes.sum(a2);
-        float sum3 = Lanes.sum(a3);
+        float sum = Lanes.sum(sum0.add(sum1).add(sum2.add(sum3)));
         for (; i < columns; i++) {
-            sum0 = Math.fma(DenseScalar.number(DType.F32, weight, from, i), x[xOffset + i], sum0);
-            sum1 = Math.fma(DenseScalar.number(DType.F32, weight, from + row, i), x[xOffset + i], sum1);
-            sum2 = Math.fma(DenseScalar.number(DType.F32, weight, from + 2 * row, i), x[xOffset + i], sum2);
-            sum3 = Math.fma(DenseScalar.number(DType.F32, weight, from + 3 * row, i), x[xOffset + i], sum3);
+            sum = Math.fma(DenseScalar.number(DType.F32, weight, from, i), x[xOffset + i], sum);
         }
-        y.set(Tensor.FLOAT, to, sum0);
-        y.set(Tensor.FLOAT, to + 4, sum1);
-        y.set(Tensor.FLOAT, to + 8, sum2);
-        y.set(Tensor.FLOAT, to + 12, sum3);
+        y.set(Tensor.FLOAT, to, sum);
     }
 
-    private static void oneRowF32(
+    private static void rowBf16(
             MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
-        FloatVector a0 = FloatVector.zero(F32);
+        FloatVector even0 = FloatVector.zero(F32);
+        FloatVector odd0 = FloatVector.zero(F32);
+        FloatVector even1 = FloatVector.zero(F32);
+        FloatVector odd1 = FloatVector.zero(F32);
         int i = 0;
-        for (; i <= columns - LANES; i += LANES) {
-            FloatVector x0 = FloatVector.fromArray(F32, x, xOffset + i);
-            a0 = FloatVector.fromMemorySegment(F32, weight, from + 4L * i, LITTLE).fma(x0, a0);
+        for (; i <= columns - 4 * LANES; i += 4 * LANES) {
+            int input = xOffset + i;
+            IntVector first = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
+            IntVector second = IntVector.fromMemorySegment(I32, weight, from + 2L * i + 4L * LANES, LITTLE);
+            even0 =
+                    first.lanewise(VectorOperators.LSHL, 16)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(F32, x, input), even0);
+            odd0 =
+                    first.and(HIGH_HALF)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(F32, x, input + LANES), odd0);
+            even1 =
+                    second.lanewise(VectorOperators.LSHL, 16)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(F32, x, input + 2 * LANES), even1);
+            odd1 =
+                    second.and(HIGH_HALF)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(F32, x, input + 3 * LANES), odd1);
         }
-        float sum0 = Lanes.sum(a0);
+        if (i <= columns - 2 * LANES) {
+            IntVector words = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
+            even0 =
+                    words.lanewise(VectorOperators.LSHL, 16)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(F32, x, xOffset + i), even0);
+            odd0 =
+                    words.and(HIGH_HALF)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(F32, x, xOffset + i + LANES), odd0);
+            i += 2 * LANES;
+        }
+        float sum = Lanes.sum(even0.add(odd0).add(even1.add(odd1)));
         for (; i < columns; i++) {
-            sum0 = Math.fma(DenseScalar.number(DType.F32, weight, from, i), x[xOffset + i], sum0);
+            sum = Math.fma(DenseScalar.number(DType.BF16, weight, from, i), x[xOffset + i], sum);
         }
-        y.set(Tensor.FLOAT, to, sum0);
+        y.set(Tensor.FLOAT, to, sum);
     }
 
-    private static void twoRowsBf16(
+    private static void rowF16(
             MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
-        long row = 2L * columns;
-        FloatVector a0 = FloatVector.zero(F32);
-        FloatVector b0 = FloatVector.zero(F32);
-        FloatVector a1 = FloatVector.zero(F32);
-        FloatVector b1 = FloatVector.zero(F32);
-        int i = 0;
-        for (; i <= columns - 2 * LANES; i += 2 * LANES) {
-            FloatVector even = FloatVector.fromArray(F32, x, xOffset + i);
-            FloatVector odd = FloatVector.fromArray(F32, x, xOffset + i + LANES);
-            IntVector w0 = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
-            a0 = w0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, a0);
-            b0 = w0.and(HIGH_HALF).reinterpretAsFloats().fma(odd, b0);
-            IntVector w1 = IntVector.fromMemorySegment(I32, weight, from + row + 2L * i, LITTLE);
-            a1 = w1.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, a1);
-            b1 = w1.and(HIGH_HALF).reinterpretAsFloats().fma(odd, b1);
-        }
-        float sum0 = Lanes.sum(a0.add(b0));
-        float sum1 = Lanes.sum(a1.add(b1));
-        for (; i < columns; i++) {
-            sum0 = Math.fma(DenseScalar.number(DType.BF16, weight, from, i), x[xOffset + i], sum0);
-            sum1 = Math.fma(DenseScalar.number(DType.BF16, weight, from + row, i), x[xOffset + i], sum1);
-        }
-        y.set(Tensor.FLOAT, to, sum0);
-        y.set(Tensor.FLOAT, to + 4, sum1);
-    }
-
-    private static void oneRowBf16(
-            MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
-        FloatVector a0 = FloatVector.zero(F32);
-        FloatVector b0 = FloatVector.zero(F32);
+        FloatVector even = FloatVector.zero(F32);
+        FloatVector odd = FloatVector.zero(F32);
         int i = 0;
         for (; i <= columns - 2 * LANES; i += 2 * LANES) {
-            FloatVector even = FloatVector.fromArray(F32, x, xOffset + i);
-            FloatVector odd = FloatVector.fromArray(F32, x, xOffset + i + LANES);
-            IntVector w0 = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
-            a0 = w0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, a0);
-            b0 = w0.and(HIGH_HALF).reinterpretAsFloats().fma(odd, b0);
-        }
-        float sum0 = Lanes.sum(a0.add(b0));
-        for (; i < columns; i++) {
-            sum0 = Math.fma(DenseScalar.number(DType.BF16, weight, from, i), x[xOffset + i], sum0);
-        }
-        y.set(Tensor.FLOAT, to, sum0);
-    }
-
-    private static void oneRowF16(
-            MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
-        FloatVector a0 = FloatVector.zero(F32);
-        FloatVector b0 = FloatVector.zero(F32);
-        int i = 0;
-        for (; i <= columns - 2 * LANES; i += 2 * LANES) {
-            FloatVector even = FloatVector.fromArray(F32, x, xOffset + i);
-            FloatVector odd = FloatVector.fromArray(F32, x, xOffset + i + LANES);
-            IntVector w0 = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
-            a0 =
+            IntVector words = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
+            even =
                     rebiased(
-                                    w0.lanewise(VectorOperators.LSHL, 16)
+                                    words.lanewise(VectorOperators.LSHL, 16)
                                             .lanewise(VectorOperators.ASHR, 3)
                                             .and(SIGN_AND_MAGNITUDE))
-                            .fma(even, a0);
-            b0 = rebiased(w0.lanewise(VectorOperators.ASHR, 3).and(SIGN_AND_MAGNITUDE)).fma(odd, b0);
+                            .fma(FloatVector.fromArray(F32, x, xOffset + i), even);
+            odd =
+                    rebiased(words.lanewise(VectorOperators.ASHR, 3).and(SIGN_AND_MAGNITUDE))
+                            .fma(FloatVector.fromArray(F32, x, xOffset + i + LANES), odd);
         }
-        float sum0 = Lanes.sum(a0.add(b0));
+        float sum = Lanes.sum(even.add(odd));
         for (; i < columns; i++) {
-            sum0 = Math.fma(DenseScalar.number(DType.F16, weight, from, i), x[xOffset + i], sum0);
+            sum = Math.fma(DenseScalar.number(DType.F16, weight, from, i), x[xOffset + i], sum);
         }
-        y.set(Tensor.FLOAT, to, sum0);
+        y.set(Tensor.FLOAT, to, sum);
     }
 }

@@ -1,0 +1,288 @@
+package io.vectune.quant.lanes;
+
+import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import java.util.concurrent.atomic.AtomicIntegerArray;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShuffle;
+
+/// The matrix-vector product of GGUF formats of 4 bits whose groups of 32 columns have a factor and an offset: Q4_0, Q4_1,
+/// Q4_K.
+///
+///     y[row] = sum_column x[column] * (factor[row, group] * code[row, column] + offset[row, group])
+///
+/// It multiplies from a layout of its own, made from the format's blocks when a row is first multiplied: blocks of 18, 20
+/// or 144 bytes with f16 or 6-bit scales inside cost several times the operations. Two rows stand together:
+///
+///     offsets of the first row, of the second | factors of each line: two of the first row, two of the second |
+///     lines of 64 bytes, 64 columns of both rows:
+///         word l of a line: bits 4 s, s = 0..3: column 16 s + l of the first row; s = 4..7: column 16 (s - 4) + l of the second
+///
+/// A code is decoded where it stands, as in [ByteRows]: masked, put into the fraction of 2^23, less 2^23 + 8 * 16^s. Its
+/// place 16^s is divided out of x beforehand, exactly. Offsets meet the sums of x over each group, and are left out where
+/// they are zero for centered codes (Q4_0).
+///
+/// Numerics  f32; sums in an order that depends on nothing but the sizes
+/// Memory    5 bits a weight, 6 with offsets, and padding; off-heap, freed with this object
+/// Requires  512-bit vectors, inFeatures a multiple of 64
+public final class PairedRows {
+    /// Where codes and group values come from.
+    public interface Source {
+        /// Reads one row.
+        ///
+        /// @param codes [inFeatures], each 0 to 15
+        /// @param factor a value for each [#GROUP] columns
+        /// @param offset likewise
+        void read(int row, byte[] codes, float[] factor, float[] offset);
+    }
+
+    /// Columns that share a factor and an offset.
+    public static final int GROUP = 32;
+
+    /// Tokens up to which the product from codes beats decoding panels for the blocked product.
+    public static final int FEW_TOKENS = 4;
+
+    private static final int LINE_COLUMNS = 64;
+    private static final int LINE_BYTES = 64;
+    private static final int LANES = 16;
+
+    /// The code that the offsets are taken at.
+    private static final int CENTER = 8;
+
+    private static final ByteOrder LITTLE = ByteOrder.LITTLE_ENDIAN;
+    private static final float BIG = 0x1p23f;
+    private static final int BIG_BITS = Float.floatToRawIntBits(BIG);
+
+    private static final VectorShuffle<Float> BY_8 = exchange(8);
+    private static final VectorShuffle<Float> BY_4 = exchange(4);
+    private static final VectorShuffle<Float> BY_2 = exchange(2);
+    private static final VectorShuffle<Float> BY_1 = exchange(1);
+    private static final VectorMask<Float> HIGH_LANES =
+            FloatVector.zero(Lanes.F32).addIndex(1).compare(VectorOperators.GE, 8f);
+
+    /// Pairs of rows made ready together.
+    private static final int READY_PAIRS = 8;
+
+    private final Source source;
+    private final boolean offsets;
+    private final int outFeatures;
+    private final int inFeatures;
+    private final int groups;
+    private final int factorsAt;
+    private final int linesAt;
+    private final int pairBytes;
+    private final MemorySegment rows;
+    private final AtomicIntegerArray ready;
+
+    /// @param offsets false if the offset is -8 factor in all groups
+    public PairedRows(int outFeatures, int inFeatures, boolean offsets, Source source) {
+        if (!supports(inFeatures)) {
+            throw new IllegalArgumentException("inFeatures " + inFeatures + ": not supported");
+        }
+        this.source = source;
+        this.offsets = offsets;
+        this.outFeatures = outFeatures;
+        this.inFeatures = inFeatures;
+        this.groups = inFeatures / GROUP;
+        this.factorsAt = offsets ? 2 * 4 * groups : 0;
+        // Whole vectors of offsets are loaded: what stands behind the second row's must be numbers too.
+        int read = offsets ? 4 * (groups + paddedGroups(inFeatures)) : 0;
+        this.linesAt = roundUp(Math.max(factorsAt + 2 * 4 * groups, read), LINE_BYTES);
+        this.pairBytes = linesAt + inFeatures;
+        Arena arena = Arena.ofAuto();
+        this.rows = arena.allocate((long) pairs() * pairBytes, LINE_BYTES);
+        this.ready = new AtomicIntegerArray((pairs() + READY_PAIRS - 1) / READY_PAIRS);
+    }
+
+    /// Whether this machine and this size suit the layout.
+    public static boolean supports(int inFeatures) {
+        return Lanes.COUNT == LANES && inFeatures > 0 && inFeatures % LINE_COLUMNS == 0;
+    }
+
+    /// Floats of one prepared token: x and its sums over groups.
+    public static int preparedLength(int inFeatures) {
+        return inFeatures + paddedGroups(inFeatures);
+    }
+
+    /// Brings a row of x into the form that [#multiply] reads.
+    ///
+    /// @param x f32 from byte `offset`
+    public static void prepare(MemorySegment x, long offset, int inFeatures, float[] prepared, int at) {
+        int sums = at + inFeatures;
+        for (int group = 0; group < inFeatures / GROUP; group++) {
+            int column = group * GROUP;
+            float step = (group & 1) == 0 ? 1 : 0x1p-8f;
+            FloatVector low = FloatVector.fromMemorySegment(Lanes.F32, x, offset + 4L * column, LITTLE);
+            FloatVector high = FloatVector.fromMemorySegment(Lanes.F32, x, offset + 4L * column + 64, LITTLE);
+            low.mul(step).intoArray(prepared, at + column);
+            high.mul(step * 0x1p-4f).intoArray(prepared, at + column + LANES);
+            prepared[sums + group] = Lanes.sum(low.add(high));
+        }
+        for (int group = inFeatures / GROUP; group < paddedGroups(inFeatures); group++) {
+            prepared[sums + group] = 0;
+        }
+    }
+
+    /// Pairs of rows: the units of [#multiply].
+    public int pairs() {
+        return (outFeatures + 1) / 2;
+    }
+
+    /// Bytes of the layout.
+    public long byteSize() {
+        return rows.byteSize();
+    }
+
+    /// Multiplies the pairs `[from, to)` with `tokens` rows of x.
+    ///
+    /// @param prepared what [#prepare] wrote for each token, one behind the other
+    public void multiply(float[] prepared, int tokens, Matrix y, int from, int to) {
+        int block = Math.max(1, ReadAhead.BYTES / pairBytes);
+        int stride = preparedLength(inFeatures);
+        for (int first = from; first < to; first += block) {
+            int end = Math.min(first + block, to);
+            for (int part = first / READY_PAIRS; part <= (end - 1) / READY_PAIRS; part++) {
+                if (ready.getAcquire(part) == 0) {
+                    makeReady(part);
+                }
+            }
+            ReadAhead.read(rows, (long) first * pairBytes, (long) (end - first) * pairBytes);
+            for (int pair = first; pair < end; pair++) {
+                long at = (long) pair * pairBytes;
+                boolean both = 2 * pair + 1 < outFeatures;
+                for (int token = 0; token < tokens; token++) {
+                    multiplyPair(
+                            rows,
+                            at,
+                            offsets ? groups : 0,
+                            at + factorsAt,
+                            at + linesAt,
+                            inFeatures,
+                            prepared,
+                            token * stride,
+                            y.segment(),
+                            y.rowOffset(token) + 8L * pair,
+                            both);
+                }
+            }
+        }
+    }
+
+    private static void multiplyPair(
+            MemorySegment rows,
+            long offsetAt,
+            int offsetGroups,
+            long factorAt,
+            long lineAt,
+            int columns,
+            float[] x,
+            int xFrom,
+            MemorySegment y,
+            long to,
+            boolean both) {
+        FloatVector sum0 = FloatVector.zero(Lanes.F32);
+        FloatVector sum1 = FloatVector.zero(Lanes.F32);
+        FloatVector sum2 = FloatVector.zero(Lanes.F32);
+        FloatVector sum3 = FloatVector.zero(Lanes.F32);
+        for (int group = 0; group < offsetGroups; group += LANES) {
+            FloatVector sums = FloatVector.fromArray(Lanes.F32, x, xFrom + columns + group);
+            long at = offsetAt + 4L * group;
+            sum0 = FloatVector.fromMemorySegment(Lanes.F32, rows, at, LITTLE).fma(sums, sum0);
+            sum2 = FloatVector.fromMemorySegment(Lanes.F32, rows, at + 4L * offsetGroups, LITTLE).fma(sums, sum2);
+        }
+        for (int column = 0; column < columns; column += LINE_COLUMNS) {
+            IntVector first = IntVector.fromMemorySegment(Lanes.I32, rows, lineAt + column, LITTLE);
+            IntVector second = first.lanewise(VectorOperators.LSHR, 16);
+            FloatVector x0 = FloatVector.fromArray(Lanes.F32, x, xFrom + column);
+            FloatVector x1 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + LANES);
+            FloatVector part0 = first.and(0xF).or(BIG_BITS).reinterpretAsFloats().sub(BIG + CENTER).mul(x0);
+            FloatVector part2 = second.and(0xF).or(BIG_BITS).reinterpretAsFloats().sub(BIG + CENTER).mul(x0);
+            part0 = first.and(0xF0).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 4)).fma(x1, part0);
+            part2 = second.and(0xF0).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 4)).fma(x1, part2);
+            FloatVector x2 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + 2 * LANES);
+            FloatVector x3 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + 3 * LANES);
+            FloatVector part1 = first.and(0xF00).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 8)).mul(x2);
+            FloatVector part3 = second.and(0xF00).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 8)).mul(x2);
+            part1 = first.and(0xF000).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 12)).fma(x3, part1);
+            part3 = second.and(0xF000).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 12)).fma(x3, part3);
+            long at = factorAt + column / 4;
+            sum0 = part0.fma(FloatVector.broadcast(Lanes.F32, rows.get(Tensor.FLOAT, at)), sum0);
+            sum1 = part1.fma(FloatVector.broadcast(Lanes.F32, rows.get(Tensor.FLOAT, at + 4)), sum1);
+            sum2 = part2.fma(FloatVector.broadcast(Lanes.F32, rows.get(Tensor.FLOAT, at + 8)), sum2);
+            sum3 = part3.fma(FloatVector.broadcast(Lanes.F32, rows.get(Tensor.FLOAT, at + 12)), sum3);
+        }
+        sum0 = sum0.add(sum1);
+        sum2 = sum2.add(sum3);
+        // The tree of Lanes.sum for both rows at once: the first in the low lanes, the second in the high lanes.
+        FloatVector sum = sum0.add(sum0.rearrange(BY_8)).blend(sum2.add(sum2.rearrange(BY_8)), HIGH_LANES);
+        sum = sum.add(sum.rearrange(BY_4));
+        sum = sum.add(sum.rearrange(BY_2));
+        sum = sum.add(sum.rearrange(BY_1));
+        y.set(Tensor.FLOAT, to, sum.lane(0));
+        if (both) {
+            y.set(Tensor.FLOAT, to + 4, sum.lane(8));
+        }
+    }
+
+    /// Lays out some pairs of rows. Two threads that do it at once write the same values.
+    private void makeReady(int block) {
+        byte[] first = new byte[inFeatures];
+        byte[] second = new byte[inFeatures];
+        float[] factor = new float[groups];
+        float[] offset = new float[groups];
+        for (int pair = block * READY_PAIRS; pair < Math.min(pairs(), (block + 1) * READY_PAIRS); pair++) {
+            long at = (long) pair * pairBytes;
+            source.read(2 * pair, first, factor, offset);
+            writeGroups(at, 0, factor, offset);
+            source.read(Math.min(2 * pair + 1, outFeatures - 1), second, factor, offset);
+            writeGroups(at, 1, factor, offset);
+            for (int column = 0; column < inFeatures; column += LINE_COLUMNS) {
+                for (int lane = 0; lane < LANES; lane++) {
+                    int from = column + lane;
+                    int word =
+                            first[from]
+                                    | first[from + 16] << 4
+                                    | first[from + 32] << 8
+                                    | first[from + 48] << 12
+                                    | second[from] << 16
+                                    | second[from + 16] << 20
+                                    | second[from + 32] << 24
+                                    | second[from + 48] << 28;
+                    rows.set(Tensor.INT, at + linesAt + column + 4L * lane, word);
+                }
+            }
+        }
+        ready.setRelease(block, 1);
+    }
+
+    private void writeGroups(long at, int row, float[] factor, float[] offset) {
+        for (int group = 0; group < groups; group++) {
+            int line = group / 2;
+            rows.set(Tensor.FLOAT, at + factorsAt + 4L * (4 * line + 2 * row + group % 2), factor[group]);
+            if (offsets) {
+                rows.set(
+                        Tensor.FLOAT,
+                        at + 4L * (row * groups + group),
+                        Math.fma((float) CENTER, factor[group], offset[group]));
+            }
+        }
+    }
+
+    private static int paddedGroups(int inFeatures) {
+        return roundUp(inFeatures / GROUP, LANES);
+    }
+
+    private static int roundUp(int value, int step) {
+        return (value + step - 1) / step * step;
+    }
+
+    private static VectorShuffle<Float> exchange(int distance) {
+        return VectorShuffle.fromOp(Lanes.F32, lane -> (lane ^ distance) % Lanes.COUNT);
+    }
+}
