@@ -118,6 +118,11 @@ final class StackedWeight implements Weight {
     }
 
     @Override
+    public long fusedBytes() {
+        return parts.stream().mapToLong(Weight::fusedBytes).sum();
+    }
+
+    @Override
     public String description() {
         return parts.stream().map(Weight::description).distinct().collect(Collectors.joining(" + "));
     }

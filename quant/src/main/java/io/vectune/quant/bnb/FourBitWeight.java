@@ -213,6 +213,11 @@ public final class FourBitWeight implements QuantizedWeight {
     }
 
     @Override
+    public synchronized long fusedBytes() {
+        return codebookRows == null ? 0 : codebookRows.byteSize();
+    }
+
+    @Override
     public String description() {
         return describe(config);
     }

@@ -79,16 +79,40 @@ final class Int8Vector implements Int8Kernels {
         for (int from = rowFrom; from < rowTo; from += block) {
             int to = Math.min(from + block, rowTo);
             ReadAhead.read(codes, (long) from * inFeatures, (long) (to - from) * inFeatures);
-            for (int row = from; row < to; row++) {
-                long at = (long) row * inFeatures;
-                for (int token = 0; token < tokens; token++) {
-                    float sum =
-                            inFeatures % ByteRows.COLUMNS == 0
-                                    ? ByteRows.signed(codes, at, inFeatures, prepared, token * inFeatures)
-                                    : dot(codes, at, inFeatures, prepared, token * inFeatures);
-                    y.segment().set(Tensor.FLOAT, y.rowOffset(token) + 4L * row, sum * weight.absmax(row) * Int8Weight.STEP);
+            for (int token = 0; token < tokens; token++) {
+                if (inFeatures % ByteRows.COLUMNS == 0) {
+                    inPairs(weight, from, to, prepared, token * inFeatures, y.segment(), y.rowOffset(token));
+                } else {
+                    inTurn(weight, from, to, prepared, token * inFeatures, y.segment(), y.rowOffset(token));
                 }
             }
+        }
+    }
+
+    private static void inPairs(
+            Int8Weight weight, int rowFrom, int rowTo, float[] x, int xFrom, MemorySegment y, long to) {
+        long inFeatures = weight.inFeatures();
+        for (int row = rowFrom; row < rowTo; row += 2) {
+            int next = Math.min(row + 1, rowTo - 1);
+            ByteRows.signed(
+                    weight.codes(),
+                    row * inFeatures,
+                    next * inFeatures,
+                    weight.inFeatures(),
+                    x,
+                    xFrom,
+                    y,
+                    to + 4L * row,
+                    weight.absmax(row) * Int8Weight.STEP,
+                    to + 4L * next,
+                    weight.absmax(next) * Int8Weight.STEP);
+        }
+    }
+
+    private void inTurn(Int8Weight weight, int rowFrom, int rowTo, float[] x, int xFrom, MemorySegment y, long to) {
+        for (int row = rowFrom; row < rowTo; row++) {
+            float sum = dot(weight.codes(), (long) row * weight.inFeatures(), weight.inFeatures(), x, xFrom);
+            y.set(Tensor.FLOAT, to + 4L * row, sum * (weight.absmax(row) * Int8Weight.STEP));
         }
     }
 }

@@ -15,11 +15,18 @@ abstract class GgufBlockFormat {
     /// Decodes `blocks` blocks that follow each other from byte `offset` to `tile`.
     abstract void decode(MemorySegment segment, long offset, int blocks, float[] tile, int tileOffset);
 
+    /// Brings a row of x into the order that [#multiply] reads: that of the columns, if a format says no other.
+    ///
+    /// @param x f32, from byte `offset`
+    void prepare(MemorySegment x, long offset, int columns, float[] prepared, int at) {
+        MemorySegment.copy(x, Tensor.FLOAT, offset, prepared, at, columns);
+    }
+
     /// y[row] = sum of the row's elements times x, for `rows` rows of `blocks` blocks each.
     ///
     /// @param offset byte of the first row
     /// @param rowBytes from one row to the next
-    /// @param x the input from `xOffset`, in the order of the columns
+    /// @param x the input from `xOffset`, as [#prepare] wrote it
     /// @param y f32, from byte `yOffset`
     abstract void multiply(
             MemorySegment segment,

@@ -1,6 +1,7 @@
 package io.vectune.quant.gguf;
 
 import io.vectune.quant.lanes.PairedRows;
+import io.vectune.quant.lanes.ReadAhead;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
@@ -138,6 +139,8 @@ public final class GgufBlockWeight implements Weight {
             if (paired) {
                 int at = token * PairedRows.preparedLength(inFeatures);
                 PairedRows.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, at);
+            } else if (VECTOR) {
+                format.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
             } else {
                 MemorySegment.copy(
                         x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
@@ -156,24 +159,23 @@ public final class GgufBlockWeight implements Weight {
             pairedRows().multiply(prepared, tokens, y, unitFrom, unitTo);
             return;
         }
-        for (int token = 0; token < tokens; token++) {
-            int x = token * inFeatures;
-            long to = y.rowOffset(token) + 4L * unitFrom;
-            if (VECTOR) {
-                format.multiply(
-                        segment,
-                        unitFrom * rowBytes,
-                        rowBytes,
-                        unitTo - unitFrom,
-                        rowBlocks,
-                        prepared,
-                        x,
-                        y.segment(),
-                        to);
-            } else {
+        if (!VECTOR) {
+            for (int token = 0; token < tokens; token++) {
                 for (int row = unitFrom; row < unitTo; row++) {
-                    y.set(token, row, dot(row, prepared, x));
+                    y.set(token, row, dot(row, prepared, token * inFeatures));
                 }
+            }
+            return;
+        }
+        int block = (int) Math.max(1, ReadAhead.BYTES / Math.max(1, rowBytes));
+        for (int from = unitFrom; from < unitTo; from += block) {
+            int rows = Math.min(block, unitTo - from);
+            ReadAhead.read(segment, from * rowBytes, rows * rowBytes);
+            for (int token = 0; token < tokens; token++) {
+                long to = y.rowOffset(token) + 4L * from;
+                int x = token * inFeatures;
+                format.multiply(
+                        segment, from * rowBytes, rowBytes, rows, rowBlocks, prepared, x, y.segment(), to);
             }
         }
     }
@@ -204,6 +206,11 @@ public final class GgufBlockWeight implements Weight {
     @Override
     public long storageBytes() {
         return segment.byteSize();
+    }
+
+    @Override
+    public synchronized long fusedBytes() {
+        return pairedRows == null ? 0 : pairedRows.byteSize();
     }
 
     @Override

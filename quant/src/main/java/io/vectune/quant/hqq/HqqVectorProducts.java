@@ -45,11 +45,16 @@ final class HqqVectorProducts implements HqqProducts {
             }
             return;
         }
+        boolean pairs = HqqProducts.inBlocks(geometry) && codes.computeDtype() == DType.F32;
         int unitBytes = geometry.inFeatures() * geometry.packing().wordBytes();
         int block = Math.max(1, ReadAhead.BYTES / unitBytes);
         for (int from = unitFrom; from < unitTo; from += block) {
             int to = Math.min(from + block, unitTo);
             readAhead(codes, from, to);
+            if (pairs) {
+                multiplyPairs(codes, from, to, prepared, sums, tokens, y);
+                continue;
+            }
             for (int unit = from; unit < to; unit++) {
                 multiplyUnit(codes, unit, prepared, sums, tokens, y);
             }
@@ -92,13 +97,13 @@ final class HqqVectorProducts implements HqqProducts {
         }
         boolean wholeGroups =
                 geometry.axis() == 1 && geometry.groupSize() % LANES == 0 && inFeatures % geometry.groupSize() == 0;
-        boolean inBlocks = HqqProducts.inBlocks(geometry) && (plain || tokens < 4 && byTable(codes));
+        boolean inBlocks = HqqProducts.inBlocks(geometry) && tokens < 4 && byTable(codes);
         int blocks = sums + tokens * (inFeatures / geometry.groupSize());
         for (int slot = 0; slot < slots; slot++) {
             long row = HqqProducts.firstRow(codes, slot) + unit;
             if (row < Math.min(HqqProducts.firstRow(codes, slot + 1), geometry.outFeatures())) {
                 if (inBlocks) {
-                    multiplyBlocks(codes, (int) row, prepared, sums, blocks, tokens, y);
+                    multiplyBlocks(codes, (int) row, prepared, blocks, tokens, y);
                 } else if (wholeGroups && (plain || tokens >= 4)) {
                     multiplyGroups(codes, (int) row, prepared, sums, tokens, y);
                 } else {
@@ -129,44 +134,66 @@ final class HqqVectorProducts implements HqqProducts {
         return codes.computeDtype() == DType.BF16 && LANES == 16 && codes.geometry().packing().slotBits() <= 4;
     }
 
-    /// Axis 1, bytes, one row: four bytes of a lane are four columns, which `x` from `blocks` on is arranged for.
-    private static void multiplyBlocks(HqqCodes codes, int row, float[] x, int sums, int blocks, int tokens, Matrix y) {
-        HqqGeometry geometry = codes.geometry();
-        int inFeatures = geometry.inFeatures();
-        int groupsOfRow = inFeatures / geometry.groupSize();
-        int group = row * groupsOfRow;
-        long flat = (long) row * inFeatures;
-        // Any code will do; one near the zero points leaves small differences.
-        int center = Math.clamp(Math.round(codes.zeroPoint(group)), 0, geometry.packing().mask());
+    /// Axis 1, bytes, F32: two slots of a unit at a time, or two units of whole bytes.
+    private static void multiplyPairs(
+            HqqCodes codes, int unitFrom, int unitTo, float[] prepared, int sums, int tokens, Matrix y) {
+        int slots = codes.geometry().packing().slots();
+        int rowsOfSlot = codes.geometry().outFeatures() / slots;
         for (int token = 0; token < tokens; token++) {
-            int xFrom = blocks + token * inFeatures;
-            float sum =
-                    codes.computeDtype() == DType.F32
-                            ? rowOfBlocks(codes, flat, center, x, xFrom)
-                                    - shift(codes, group, groupsOfRow, center, x, sums + token * groupsOfRow)
-                            : rowByTable(codes, flat, x, xFrom);
-            y.segment().set(Tensor.FLOAT, y.rowOffset(token) + 4L * row, sum);
+            for (int unit = unitFrom; unit < unitTo; unit += slots == 1 ? 2 : 1) {
+                if (slots == 1) {
+                    twoRows(codes, unit, Math.min(unit + 1, unitTo - 1), prepared, sums, tokens, token, y);
+                }
+                for (int slot = 0; slot + 1 < slots; slot += 2) {
+                    int row = slot * rowsOfSlot + unit;
+                    twoRows(codes, row, row + rowsOfSlot, prepared, sums, tokens, token, y);
+                }
+            }
         }
     }
 
-    /// sum_g scale * sum_i (code_i - center) x_i: the rest of the zero points is subtracted for whole groups.
-    private static float rowOfBlocks(HqqCodes codes, long flat, int center, float[] x, int xFrom) {
+    /// sum_g scale * sum_i (code_i - center) x_i, less what is left of the zero points for whole groups.
+    private static void twoRows(
+            HqqCodes codes, int row, int next, float[] prepared, int sums, int tokens, int token, Matrix y) {
         HqqGeometry geometry = codes.geometry();
         HqqPacking packing = geometry.packing();
-        int slot = (int) (flat / codes.words());
-        int groupLog = Integer.numberOfTrailingZeros(geometry.groupSize());
-        return ByteRows.grouped(
+        int inFeatures = geometry.inFeatures();
+        int groups = inFeatures / geometry.groupSize();
+        int sumsAt = sums + token * groups;
+        int rowsOfSlot = geometry.outFeatures() / packing.slots();
+        // Any code will do; one near the zero points leaves small differences.
+        int center = Math.clamp(Math.round(codes.zeroPoint(row * groups)), 0, packing.mask());
+        long to = y.rowOffset(token);
+        ByteRows.grouped(
                 codes.packed(),
-                flat - slot * codes.words(),
-                geometry.inFeatures(),
-                packing.shift(slot),
+                (long) (row % rowsOfSlot) * inFeatures,
+                packing.shift(row / rowsOfSlot),
+                (long) (next % rowsOfSlot) * inFeatures,
+                packing.shift(next / rowsOfSlot),
+                inFeatures,
                 packing.slotBits(),
                 center,
                 codes.scale(),
-                4 * (flat >> groupLog),
-                groupLog,
-                x,
-                xFrom);
+                4L * row * groups,
+                4L * next * groups,
+                Integer.numberOfTrailingZeros(geometry.groupSize()),
+                prepared,
+                sums + tokens * groups + token * inFeatures,
+                y.segment(),
+                to + 4L * row,
+                shift(codes, row * groups, groups, center, prepared, sumsAt),
+                to + 4L * next,
+                shift(codes, next * groups, groups, center, prepared, sumsAt));
+    }
+
+    /// Axis 1, bytes, BF16, one row: four bytes of a lane are four columns, which `x` from `blocks` on is arranged for.
+    private static void multiplyBlocks(HqqCodes codes, int row, float[] x, int blocks, int tokens, Matrix y) {
+        int inFeatures = codes.geometry().inFeatures();
+        long flat = (long) row * inFeatures;
+        for (int token = 0; token < tokens; token++) {
+            float sum = rowByTable(codes, flat, x, blocks + token * inFeatures);
+            y.segment().set(Tensor.FLOAT, y.rowOffset(token) + 4L * row, sum);
+        }
     }
 
     /// BF16, four bits or less: the weights of all codes of a group are a table with the right roundings.

@@ -5,21 +5,26 @@ import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShuffle;
 
-/// The product of a row of codes, one a byte at a fixed place of the byte, with x: whole bytes, or the slots of bytes
-/// that hold the codes of several rows.
+/// The product of rows of codes, one a byte at a fixed place of the byte, with x: whole bytes, or the slots of bytes that
+/// hold the codes of several rows. Two rows at a time, which share the loads of x.
 ///
 ///     sum_column (code[column] - center) * x[column]        in whole, or with a scale for each group of columns
 ///
 /// Bytes are neither widened nor converted. A vector of 32-bit words holds four columns a lane, and x comes in that
 /// order ([#arrange]). The bits of a code stay where they are and become the low bits of the fraction of a float:
 ///
-///     (word & mask) ^ bits of 2^23  =  2^23 + code * 2^place      exact for place + width <= 23
+///     (word & mask) | bits of 2^23  =  2^23 + code * 2^place      exact for place + width <= 23
 ///
 /// so that a logical operation, a subtraction and a multiply-add decode and multiply a vector of codes. The two upper
 /// bytes are moved down by 16 bits first. What is left of the place, a power of two, is in x for byte 1 and 3 and in
 /// the result for the slot: both exact.
+///
+/// The kernels are long on purpose: C2 does not inline methods above 325 bytecodes, and inlined into the loop over rows
+/// they run at half the speed.
 ///
 /// Numerics  f32 multiply-adds; lane l sums columns 4 l .. 4 l + 3 of each [#COLUMNS], in a fixed order
 public final class ByteRows {
@@ -34,6 +39,13 @@ public final class ByteRows {
     private static final float BIG = 0x1p23f;
 
     private static final int BIG_BITS = Float.floatToRawIntBits(BIG);
+
+    private static final VectorShuffle<Float> BY_HALF = exchange(COUNT / 2);
+    private static final VectorShuffle<Float> BY_4 = exchange(4);
+    private static final VectorShuffle<Float> BY_2 = exchange(2);
+    private static final VectorShuffle<Float> BY_1 = exchange(1);
+    private static final VectorMask<Float> HIGH_HALF =
+            FloatVector.zero(Lanes.F32).addIndex(1).compare(VectorOperators.GE, COUNT / 2f);
 
     private ByteRows() {}
 
@@ -68,102 +80,157 @@ public final class ByteRows {
         }
     }
 
-    /// sum_g scale[g] * sum (code - center) * x, for unsigned codes of `width` bits from bit `place` of each byte.
+    /// Two rows of unsigned codes, each with a scale a group:
     ///
-    /// @param scale f32, from byte `scaleAt`
+    ///     y = sum_g scale[g] * sum (code - center) * x  -  less
+    ///
+    /// The rows may lie in the same bytes at two places, or in different bytes.
+    ///
+    /// @param first the byte of the first row's first code
+    /// @param firstPlace the lowest bit of its codes in a byte
+    /// @param width bits of a code
+    /// @param scale f32, from byte `firstScale` and `secondScale`
     /// @param groupLog logarithm of the columns of a group, which are a multiple of [#COLUMNS]
     /// @param x as [#arrange] orders it
-    public static float grouped(
+    /// @param y f32, to byte `toFirst` and `toSecond`
+    public static void grouped(
             MemorySegment codes,
-            long from,
+            long first,
+            int firstPlace,
+            long second,
+            int secondPlace,
             int columns,
-            int place,
             int width,
             int center,
             MemorySegment scale,
-            long scaleAt,
+            long firstScale,
+            long secondScale,
             int groupLog,
             float[] x,
-            int xFrom) {
-        int lowMask = ((1 << width) - 1) << place;
-        int highMask = lowMask << 8;
-        float lowBase = BIG + (center << place);
-        float highBase = BIG + (center << (place + 8));
-        FloatVector total = FloatVector.zero(Lanes.F32);
-        for (int i = 0; i < columns; i += COLUMNS) {
-            IntVector words = IntVector.fromMemorySegment(Lanes.I32, codes, from + i, LITTLE);
-            IntVector upper = words.lanewise(VectorOperators.LSHR, 16);
-            int at = xFrom + i;
-            FloatVector even =
-                    words.and(lowMask)
-                            .lanewise(VectorOperators.XOR, BIG_BITS)
-                            .reinterpretAsFloats()
-                            .sub(lowBase)
-                            .mul(FloatVector.fromArray(Lanes.F32, x, at));
-            FloatVector odd =
-                    words.and(highMask)
-                            .lanewise(VectorOperators.XOR, BIG_BITS)
-                            .reinterpretAsFloats()
-                            .sub(highBase)
-                            .mul(FloatVector.fromArray(Lanes.F32, x, at + COUNT));
-            even =
-                    upper.and(lowMask)
-                            .lanewise(VectorOperators.XOR, BIG_BITS)
-                            .reinterpretAsFloats()
-                            .sub(lowBase)
-                            .fma(FloatVector.fromArray(Lanes.F32, x, at + 2 * COUNT), even);
-            odd =
-                    upper.and(highMask)
-                            .lanewise(VectorOperators.XOR, BIG_BITS)
-                            .reinterpretAsFloats()
-                            .sub(highBase)
-                            .fma(FloatVector.fromArray(Lanes.F32, x, at + 3 * COUNT), odd);
-            FloatVector scales =
-                    FloatVector.broadcast(Lanes.F32, scale.get(Tensor.FLOAT, scaleAt + 4L * (i >> groupLog)));
-            total = even.add(odd).fma(scales, total);
-        }
-        return Lanes.sum(total) / (1 << place);
-    }
-
-    /// sum code * x for signed bytes.
-    ///
-    /// @param columns a multiple of [#COLUMNS]
-    /// @param x as [#arrange] orders it
-    public static float signed(MemorySegment codes, long from, int columns, float[] x, int xFrom) {
+            int xFrom,
+            MemorySegment y,
+            long toFirst,
+            float firstLess,
+            long toSecond,
+            float secondLess) {
+        int firstMask = ((1 << width) - 1) << firstPlace;
+        int secondMask = ((1 << width) - 1) << secondPlace;
+        int firstOddMask = firstMask << 8;
+        int secondOddMask = secondMask << 8;
+        float firstBase = BIG + (center << firstPlace);
+        float secondBase = BIG + (center << secondPlace);
+        float firstOddBase = BIG + (center << (firstPlace + 8));
+        float secondOddBase = BIG + (center << (secondPlace + 8));
         FloatVector sum0 = FloatVector.zero(Lanes.F32);
         FloatVector sum1 = FloatVector.zero(Lanes.F32);
-        FloatVector sum2 = FloatVector.zero(Lanes.F32);
-        FloatVector sum3 = FloatVector.zero(Lanes.F32);
         for (int i = 0; i < columns; i += COLUMNS) {
-            IntVector words = IntVector.fromMemorySegment(Lanes.I32, codes, from + i, LITTLE);
-            IntVector upper = words.lanewise(VectorOperators.LSHR, 16);
-            int at = xFrom + i;
-            // The flipped sign bit makes code + 128 of a signed code.
-            sum0 =
-                    words.and(0xFF)
-                            .lanewise(VectorOperators.XOR, BIG_BITS | 0x80)
-                            .reinterpretAsFloats()
-                            .sub(BIG + 0x80)
-                            .fma(FloatVector.fromArray(Lanes.F32, x, at), sum0);
-            sum1 =
-                    words.and(0xFF00)
-                            .lanewise(VectorOperators.XOR, BIG_BITS | 0x8000)
-                            .reinterpretAsFloats()
-                            .sub(BIG + 0x8000)
-                            .fma(FloatVector.fromArray(Lanes.F32, x, at + COUNT), sum1);
-            sum2 =
-                    upper.and(0xFF)
-                            .lanewise(VectorOperators.XOR, BIG_BITS | 0x80)
-                            .reinterpretAsFloats()
-                            .sub(BIG + 0x80)
-                            .fma(FloatVector.fromArray(Lanes.F32, x, at + 2 * COUNT), sum2);
-            sum3 =
-                    upper.and(0xFF00)
-                            .lanewise(VectorOperators.XOR, BIG_BITS | 0x8000)
-                            .reinterpretAsFloats()
-                            .sub(BIG + 0x8000)
-                            .fma(FloatVector.fromArray(Lanes.F32, x, at + 3 * COUNT), sum3);
+            IntVector words0 = IntVector.fromMemorySegment(Lanes.I32, codes, first + i, LITTLE);
+            IntVector words1 = IntVector.fromMemorySegment(Lanes.I32, codes, second + i, LITTLE);
+            IntVector upper0 = words0.lanewise(VectorOperators.LSHR, 16);
+            IntVector upper1 = words1.lanewise(VectorOperators.LSHR, 16);
+            FloatVector x0 = FloatVector.fromArray(Lanes.F32, x, xFrom + i);
+            FloatVector x1 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + COUNT);
+            FloatVector x2 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + 2 * COUNT);
+            FloatVector x3 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + 3 * COUNT);
+            FloatVector even0 = words0.and(firstMask).or(BIG_BITS).reinterpretAsFloats().sub(firstBase).mul(x0);
+            FloatVector even1 = words1.and(secondMask).or(BIG_BITS).reinterpretAsFloats().sub(secondBase).mul(x0);
+            FloatVector odd0 = words0.and(firstOddMask).or(BIG_BITS).reinterpretAsFloats().sub(firstOddBase).mul(x1);
+            FloatVector odd1 = words1.and(secondOddMask).or(BIG_BITS).reinterpretAsFloats().sub(secondOddBase).mul(x1);
+            even0 = upper0.and(firstMask).or(BIG_BITS).reinterpretAsFloats().sub(firstBase).fma(x2, even0);
+            even1 = upper1.and(secondMask).or(BIG_BITS).reinterpretAsFloats().sub(secondBase).fma(x2, even1);
+            odd0 = upper0.and(firstOddMask).or(BIG_BITS).reinterpretAsFloats().sub(firstOddBase).fma(x3, odd0);
+            odd1 = upper1.and(secondOddMask).or(BIG_BITS).reinterpretAsFloats().sub(secondOddBase).fma(x3, odd1);
+            long group = 4L * (i >> groupLog);
+            float scale0 = scale.get(Tensor.FLOAT, firstScale + group);
+            float scale1 = scale.get(Tensor.FLOAT, secondScale + group);
+            sum0 = even0.add(odd0).fma(FloatVector.broadcast(Lanes.F32, scale0), sum0);
+            sum1 = even1.add(odd1).fma(FloatVector.broadcast(Lanes.F32, scale1), sum1);
         }
-        return Lanes.sum(sum0.add(sum1).add(sum2.add(sum3)));
+        // The tree of Lanes.sum for both rows at once, each in one half of the lanes.
+        sum0 = sum0.add(sum0.rearrange(BY_HALF));
+        sum1 = sum1.add(sum1.rearrange(BY_HALF));
+        FloatVector sum = sum0.blend(sum1, HIGH_HALF);
+        if (COUNT == 16) {
+            sum = sum.add(sum.rearrange(BY_4));
+        }
+        if (COUNT >= 8) {
+            sum = sum.add(sum.rearrange(BY_2));
+        }
+        sum = sum.add(sum.rearrange(BY_1));
+        y.set(Tensor.FLOAT, toFirst, sum.lane(0) / (1 << firstPlace) - firstLess);
+        y.set(Tensor.FLOAT, toSecond, sum.lane(COUNT / 2) / (1 << secondPlace) - secondLess);
+    }
+
+    /// Two rows of signed bytes: y = scale * sum code * x.
+    ///
+    /// @param first the byte of the first row's first code
+    /// @param columns a multiple of [#COLUMNS]
+    /// @param x as [#arrange] orders it
+    /// @param y f32, to byte `toFirst` and `toSecond`
+    public static void signed(
+            MemorySegment codes,
+            long first,
+            long second,
+            int columns,
+            float[] x,
+            int xFrom,
+            MemorySegment y,
+            long toFirst,
+            float firstScale,
+            long toSecond,
+            float secondScale) {
+        FloatVector even0 = FloatVector.zero(Lanes.F32);
+        FloatVector even1 = FloatVector.zero(Lanes.F32);
+        FloatVector odd0 = FloatVector.zero(Lanes.F32);
+        FloatVector odd1 = FloatVector.zero(Lanes.F32);
+        // The flipped sign bit makes code + 128 of a signed code.
+        int even = BIG_BITS | 0x80;
+        int odd = BIG_BITS | 0x8000;
+        float evenBase = BIG + 0x80;
+        float oddBase = BIG + 0x8000;
+        for (int i = 0; i < columns; i += COLUMNS) {
+            IntVector words0 = IntVector.fromMemorySegment(Lanes.I32, codes, first + i, LITTLE);
+            IntVector words1 = IntVector.fromMemorySegment(Lanes.I32, codes, second + i, LITTLE);
+            IntVector upper0 = words0.lanewise(VectorOperators.LSHR, 16);
+            IntVector upper1 = words1.lanewise(VectorOperators.LSHR, 16);
+            FloatVector x0 = FloatVector.fromArray(Lanes.F32, x, xFrom + i);
+            FloatVector x1 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + COUNT);
+            FloatVector x2 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + 2 * COUNT);
+            FloatVector x3 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + 3 * COUNT);
+            IntVector code0 = words0.and(0xFF).lanewise(VectorOperators.XOR, even);
+            IntVector code1 = words1.and(0xFF).lanewise(VectorOperators.XOR, even);
+            even0 = code0.reinterpretAsFloats().sub(evenBase).fma(x0, even0);
+            even1 = code1.reinterpretAsFloats().sub(evenBase).fma(x0, even1);
+            code0 = words0.and(0xFF00).lanewise(VectorOperators.XOR, odd);
+            code1 = words1.and(0xFF00).lanewise(VectorOperators.XOR, odd);
+            odd0 = code0.reinterpretAsFloats().sub(oddBase).fma(x1, odd0);
+            odd1 = code1.reinterpretAsFloats().sub(oddBase).fma(x1, odd1);
+            code0 = upper0.and(0xFF).lanewise(VectorOperators.XOR, even);
+            code1 = upper1.and(0xFF).lanewise(VectorOperators.XOR, even);
+            even0 = code0.reinterpretAsFloats().sub(evenBase).fma(x2, even0);
+            even1 = code1.reinterpretAsFloats().sub(evenBase).fma(x2, even1);
+            code0 = upper0.and(0xFF00).lanewise(VectorOperators.XOR, odd);
+            code1 = upper1.and(0xFF00).lanewise(VectorOperators.XOR, odd);
+            odd0 = code0.reinterpretAsFloats().sub(oddBase).fma(x3, odd0);
+            odd1 = code1.reinterpretAsFloats().sub(oddBase).fma(x3, odd1);
+        }
+        FloatVector sum0 = even0.add(odd0);
+        FloatVector sum1 = even1.add(odd1);
+        sum0 = sum0.add(sum0.rearrange(BY_HALF));
+        sum1 = sum1.add(sum1.rearrange(BY_HALF));
+        FloatVector sum = sum0.blend(sum1, HIGH_HALF);
+        if (COUNT == 16) {
+            sum = sum.add(sum.rearrange(BY_4));
+        }
+        if (COUNT >= 8) {
+            sum = sum.add(sum.rearrange(BY_2));
+        }
+        sum = sum.add(sum.rearrange(BY_1));
+        y.set(Tensor.FLOAT, toFirst, sum.lane(0) * firstScale);
+        y.set(Tensor.FLOAT, toSecond, sum.lane(COUNT / 2) * secondScale);
+    }
+
+    private static VectorShuffle<Float> exchange(int distance) {
+        return VectorShuffle.fromOp(Lanes.F32, lane -> (lane ^ distance) % COUNT);
     }
 }

@@ -209,15 +209,27 @@ final class DenseVector implements DenseKernels {
         int i = 0;
         for (; i <= columns - 2 * LANES; i += 2 * LANES) {
             IntVector words = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
-            even =
-                    rebiased(
-                                    words.lanewise(VectorOperators.LSHL, 16)
-                                            .lanewise(VectorOperators.ASHR, 3)
-                                            .and(SIGN_AND_MAGNITUDE))
-                            .fma(FloatVector.fromArray(F32, x, xOffset + i), even);
-            odd =
-                    rebiased(words.lanewise(VectorOperators.ASHR, 3).and(SIGN_AND_MAGNITUDE))
-                            .fma(FloatVector.fromArray(F32, x, xOffset + i + LANES), odd);
+            IntVector low =
+                    words.lanewise(VectorOperators.LSHL, 16)
+                            .lanewise(VectorOperators.ASHR, 3)
+                            .and(SIGN_AND_MAGNITUDE)
+                            .reinterpretAsFloats()
+                            .mul(REBIAS)
+                            .reinterpretAsInts();
+            IntVector high =
+                    words.lanewise(VectorOperators.ASHR, 3)
+                            .and(SIGN_AND_MAGNITUDE)
+                            .reinterpretAsFloats()
+                            .mul(REBIAS)
+                            .reinterpretAsInts();
+            IntVector lowOverflow =
+                    low.and(MAGNITUDE).neg().add(ABOVE_FINITE - 1).lanewise(VectorOperators.ASHR, 31).and(EXPONENT);
+            IntVector highOverflow =
+                    high.and(MAGNITUDE).neg().add(ABOVE_FINITE - 1).lanewise(VectorOperators.ASHR, 31).and(EXPONENT);
+            even = low.or(lowOverflow).reinterpretAsFloats().fma(FloatVector.fromArray(F32, x, xOffset + i), even);
+            odd = high.or(highOverflow)
+                    .reinterpretAsFloats()
+                    .fma(FloatVector.fromArray(F32, x, xOffset + i + LANES), odd);
         }
         float sum = Lanes.sum(even.add(odd));
         for (; i < columns; i++) {

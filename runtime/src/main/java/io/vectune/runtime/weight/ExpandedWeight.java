@@ -100,6 +100,11 @@ public final class ExpandedWeight implements Weight {
     }
 
     @Override
+    public long fusedBytes() {
+        return base.fusedBytes();
+    }
+
+    @Override
     public String description() {
         return base.description() + ", widened from " + base.inFeatures() + " inputs";
     }

@@ -48,6 +48,12 @@ public interface Weight {
     /// Bytes of storage, metadata included.
     long storageBytes();
 
+    /// Bytes that the fused product keeps beside the stored ones, if it multiplies from a form of its own: 0 until the
+    /// first product with few tokens, and for most formats always.
+    default long fusedBytes() {
+        return 0;
+    }
+
     /// The format in a few words, for people: `bf16`, `hqq 4-bit, group 64, axis 1`.
     String description();
 }
