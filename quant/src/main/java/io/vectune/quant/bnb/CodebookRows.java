@@ -96,7 +96,15 @@ final class CodebookRows {
             ReadAhead.read(absmax, 4 * (element / HALF), 4 * (elements / HALF));
             for (int row = first; row < end; row++) {
                 for (int token = 0; token < tokens; token++) {
-                    float sum = row(codebook, packed, absmax, (long) row * inFeatures, inFeatures, prepared, token * stride);
+                    float sum =
+                            row(
+                                    codebook,
+                                    packed,
+                                    absmax,
+                                    (long) row * inFeatures,
+                                    inFeatures,
+                                    prepared,
+                                    token * stride);
                     y.segment().set(Tensor.FLOAT, y.rowOffset(token) + 4L * row, sum);
                 }
             }
@@ -118,37 +126,43 @@ final class CodebookRows {
             int from = xFrom + line;
             IntVector words = IntVector.fromMemorySegment(Lanes.I32, packed, at / 2, LITTLE);
             FloatVector scales = FloatVector.fromMemorySegment(Lanes.F32, absmax, at / HALF * 4, LITTLE);
-            FloatVector even = words.selectFrom(table)
-                    .reinterpretAsFloats()
-                    .mul(FloatVector.fromArray(Lanes.F32, x, from));
-            FloatVector odd = words.lanewise(VectorOperators.LSHR, 4)
-                    .selectFrom(table)
-                    .reinterpretAsFloats()
-                    .mul(FloatVector.fromArray(Lanes.F32, x, from + LANES));
-            even = words.lanewise(VectorOperators.LSHR, 8)
-                    .selectFrom(table)
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.fromArray(Lanes.F32, x, from + 2 * LANES), even);
-            odd = words.lanewise(VectorOperators.LSHR, 12)
-                    .selectFrom(table)
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.fromArray(Lanes.F32, x, from + 3 * LANES), odd);
-            even = words.lanewise(VectorOperators.LSHR, 16)
-                    .selectFrom(table)
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.fromArray(Lanes.F32, x, from + 4 * LANES), even);
-            odd = words.lanewise(VectorOperators.LSHR, 20)
-                    .selectFrom(table)
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.fromArray(Lanes.F32, x, from + 5 * LANES), odd);
-            even = words.lanewise(VectorOperators.LSHR, 24)
-                    .selectFrom(table)
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.fromArray(Lanes.F32, x, from + 6 * LANES), even);
-            odd = words.lanewise(VectorOperators.LSHR, 28)
-                    .selectFrom(table)
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.fromArray(Lanes.F32, x, from + 7 * LANES), odd);
+            FloatVector even =
+                    words.selectFrom(table).reinterpretAsFloats().mul(FloatVector.fromArray(Lanes.F32, x, from));
+            FloatVector odd =
+                    words.lanewise(VectorOperators.LSHR, 4)
+                            .selectFrom(table)
+                            .reinterpretAsFloats()
+                            .mul(FloatVector.fromArray(Lanes.F32, x, from + LANES));
+            even =
+                    words.lanewise(VectorOperators.LSHR, 8)
+                            .selectFrom(table)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(Lanes.F32, x, from + 2 * LANES), even);
+            odd =
+                    words.lanewise(VectorOperators.LSHR, 12)
+                            .selectFrom(table)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(Lanes.F32, x, from + 3 * LANES), odd);
+            even =
+                    words.lanewise(VectorOperators.LSHR, 16)
+                            .selectFrom(table)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(Lanes.F32, x, from + 4 * LANES), even);
+            odd =
+                    words.lanewise(VectorOperators.LSHR, 20)
+                            .selectFrom(table)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(Lanes.F32, x, from + 5 * LANES), odd);
+            even =
+                    words.lanewise(VectorOperators.LSHR, 24)
+                            .selectFrom(table)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(Lanes.F32, x, from + 6 * LANES), even);
+            odd =
+                    words.lanewise(VectorOperators.LSHR, 28)
+                            .selectFrom(table)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(Lanes.F32, x, from + 7 * LANES), odd);
             total = even.add(odd).fma(scales.rearrange(HALVES), total);
         }
         return Lanes.sum(total);

@@ -91,7 +91,8 @@ public final class FourBitWeight implements QuantizedWeight {
         this.packed = packed;
         this.absmax = absmax;
         this.codebook = Codebook.of(config.type());
-        this.inWords = KernelTier.active() == KernelTier.VECTOR && CodebookRows.supports(inFeatures, config.blockSize());
+        this.inWords =
+                KernelTier.active() == KernelTier.VECTOR && CodebookRows.supports(inFeatures, config.blockSize());
     }
 
     /// How it is quantized.

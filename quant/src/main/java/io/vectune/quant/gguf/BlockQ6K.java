@@ -86,8 +86,8 @@ final class BlockQ6K extends GgufBlockFormat {
         }
     }
 
-    /// With 16 lanes, for [#wordDot]: of each half block and byte k of a word, the low nibbles' 16 columns, then the high
-    /// nibbles', divided by the place at which the code is decoded.
+    /// With 16 lanes, for [#wordDot]: of each half block and byte k of a word, the low nibbles' 16 columns, then the
+    /// high nibbles', divided by the place at which the code is decoded.
     @Override
     void prepare(MemorySegment x, long offset, int columns, float[] prepared, int at) {
         if (COUNT != WORDS) {
@@ -168,8 +168,7 @@ final class BlockQ6K extends GgufBlockFormat {
             float superScale = Float.float16ToFloat(segment.get(Tensor.SHORT, at + SUPER_SCALE));
             IntVector scales =
                     ((FloatVector)
-                                    ByteVector.fromMemorySegment(
-                                                    ByteVector.SPECIES_128, segment, at + SCALES, LITTLE)
+                                    ByteVector.fromMemorySegment(ByteVector.SPECIES_128, segment, at + SCALES, LITTLE)
                                             .convertShape(VectorOperators.B2F, F32, 0))
                             .mul(superScale)
                             .reinterpretAsInts();
@@ -195,10 +194,7 @@ final class BlockQ6K extends GgufBlockFormat {
                 IntVector bits = Lanes.unsignedBytes(segment, high + j).lanewise(VectorOperators.LSHR, 2 * quarter);
                 IntVector code = bits.and(3).lanewise(VectorOperators.LSHL, 4).or(nibbles.and(15)).sub(32);
                 float scale = superScale * segment.get(Tensor.BYTE, scales + j / 16);
-                sum =
-                        Lanes.toFloat(code)
-                                .mul(scale)
-                                .fma(FloatVector.fromArray(F32, x, xOffset + 32 * part + j), sum);
+                sum = Lanes.toFloat(code).mul(scale).fma(FloatVector.fromArray(F32, x, xOffset + 32 * part + j), sum);
             }
         }
         return Lanes.sum(sum);

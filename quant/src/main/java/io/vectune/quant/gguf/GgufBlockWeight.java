@@ -53,8 +53,7 @@ public final class GgufBlockWeight implements Weight {
         this.outFeatures = outFeatures;
         this.inFeatures = inFeatures;
         this.rowBlocks = inFeatures / type.blockElements();
-        this.paired =
-                VECTOR && NibbleRows.isOf(type) && PairedRows.supports(inFeatures) && outFeatures > 0;
+        this.paired = VECTOR && NibbleRows.isOf(type) && PairedRows.supports(inFeatures) && outFeatures > 0;
         this.rowBytes = (long) rowBlocks * type.blockBytes();
         if (segment.byteSize() != rowBytes * outFeatures) {
             throw new IllegalArgumentException(
@@ -174,8 +173,7 @@ public final class GgufBlockWeight implements Weight {
             for (int token = 0; token < tokens; token++) {
                 long to = y.rowOffset(token) + 4L * from;
                 int x = token * inFeatures;
-                format.multiply(
-                        segment, from * rowBytes, rowBytes, rows, rowBlocks, prepared, x, y.segment(), to);
+                format.multiply(segment, from * rowBytes, rowBytes, rows, rowBlocks, prepared, x, y.segment(), to);
             }
         }
     }
@@ -183,8 +181,7 @@ public final class GgufBlockWeight implements Weight {
     /// The layout of the fused product, made when it is first needed.
     private synchronized PairedRows pairedRows() {
         if (pairedRows == null) {
-            pairedRows =
-                    new PairedRows(outFeatures, inFeatures, type != GgufType.Q4_0, new NibbleRows(type, segment));
+            pairedRows = new PairedRows(outFeatures, inFeatures, type != GgufType.Q4_0, new NibbleRows(type, segment));
         }
         return pairedRows;
     }

@@ -36,8 +36,7 @@ final class HqqVectorProducts implements HqqProducts {
     private static final FloatVector LEVELS = FloatVector.zero(F32).addIndex(1);
 
     @Override
-    public void multiply(
-            HqqCodes codes, int unitFrom, int unitTo, float[] prepared, int sums, int tokens, Matrix y) {
+    public void multiply(HqqCodes codes, int unitFrom, int unitTo, float[] prepared, int sums, int tokens, Matrix y) {
         HqqGeometry geometry = codes.geometry();
         if (geometry.axis() == 0) {
             for (int unit = unitFrom; unit < unitTo; unit++) {

@@ -170,10 +170,7 @@ final class DenseVector implements DenseKernels {
                     first.lanewise(VectorOperators.LSHL, 16)
                             .reinterpretAsFloats()
                             .fma(FloatVector.fromArray(F32, x, input), even0);
-            odd0 =
-                    first.and(HIGH_HALF)
-                            .reinterpretAsFloats()
-                            .fma(FloatVector.fromArray(F32, x, input + LANES), odd0);
+            odd0 = first.and(HIGH_HALF).reinterpretAsFloats().fma(FloatVector.fromArray(F32, x, input + LANES), odd0);
             even1 =
                     second.lanewise(VectorOperators.LSHL, 16)
                             .reinterpretAsFloats()
@@ -227,9 +224,10 @@ final class DenseVector implements DenseKernels {
             IntVector highOverflow =
                     high.and(MAGNITUDE).neg().add(ABOVE_FINITE - 1).lanewise(VectorOperators.ASHR, 31).and(EXPONENT);
             even = low.or(lowOverflow).reinterpretAsFloats().fma(FloatVector.fromArray(F32, x, xOffset + i), even);
-            odd = high.or(highOverflow)
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.fromArray(F32, x, xOffset + i + LANES), odd);
+            odd =
+                    high.or(highOverflow)
+                            .reinterpretAsFloats()
+                            .fma(FloatVector.fromArray(F32, x, xOffset + i + LANES), odd);
         }
         float sum = Lanes.sum(even.add(odd));
         for (; i < columns; i++) {
