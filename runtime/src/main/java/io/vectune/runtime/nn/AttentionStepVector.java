@@ -99,6 +99,7 @@ final class AttentionStepVector {
                 FloatVector query = FloatVector.fromArray(SPECIES, queries, queryAt + d);
                 sum = query.fma(FloatVector.fromMemorySegment(SPECIES, ks, keyAt + 4L * d, ORDER), sum);
             }
+            sum = Lanes.ONE.mul(sum);
             if (LENGTH == 16) {
                 sum = sum.add(sum.rearrange(BY_8));
             }
@@ -121,9 +122,9 @@ final class AttentionStepVector {
         FloatVector maxima = FloatVector.broadcast(SPECIES, Float.NEGATIVE_INFINITY);
         for (int i = 0; i < vectors * LENGTH; i += LENGTH) {
             FloatVector score = FloatVector.fromArray(SPECIES, scores, at + i);
-            maxima = maxima.blend(score, score.compare(VectorOperators.GT, maxima));
+            maxima = score.blend(maxima, score.compare(VectorOperators.GT, maxima).not());
         }
-        maxima.intoArray(lanes, 0);
+        Lanes.ONE.mul(maxima).intoArray(lanes, 0);
         float maximum = Float.NEGATIVE_INFINITY;
         for (int lane = 0; lane < LENGTH; lane++) {
             maximum = Math.max(maximum, lanes[lane]);
@@ -132,7 +133,7 @@ final class AttentionStepVector {
         ExpVector.exponentials(scores, at, LENGTH, vectors, shift, 0);
         FloatVector sums = FloatVector.zero(SPECIES);
         for (int i = 0; i < vectors * LENGTH; i += LENGTH) {
-            sums = sums.add(FloatVector.fromArray(SPECIES, scores, at + i));
+            sums = FloatVector.fromArray(SPECIES, scores, at + i).add(sums);
         }
         Lanes.ONE.mul(sums).intoArray(lanes, 0);
         return Lanes.sum(lanes);
@@ -209,9 +210,9 @@ final class AttentionStepVector {
             sum2 = even.fma(FloatVector.fromMemorySegment(SPECIES, vs, row + 2 * Lanes.BYTES, ORDER), sum2);
             sum3 = even.fma(FloatVector.fromMemorySegment(SPECIES, vs, row + 3 * Lanes.BYTES, ORDER), sum3);
         }
-        sum0.add(odd0).intoArray(sums, sumsAt);
-        sum1.add(odd1).intoArray(sums, sumsAt + LENGTH);
-        sum2.add(odd2).intoArray(sums, sumsAt + 2 * LENGTH);
-        sum3.add(odd3).intoArray(sums, sumsAt + 3 * LENGTH);
+        Lanes.ONE.mul(sum0).add(odd0).intoArray(sums, sumsAt);
+        Lanes.ONE.mul(sum1).add(odd1).intoArray(sums, sumsAt + LENGTH);
+        Lanes.ONE.mul(sum2).add(odd2).intoArray(sums, sumsAt + 2 * LENGTH);
+        Lanes.ONE.mul(sum3).add(odd3).intoArray(sums, sumsAt + 3 * LENGTH);
     }
 }
