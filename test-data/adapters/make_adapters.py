@@ -104,6 +104,13 @@ CASES = {
 }
 
 
+# Every kind on every base.
+for _kind in ("pissa", "olora", "delora", "hra", "ia3", "road-1", "oft", "miss", "vera", "adalora", "loha", "lokr", "gralora"):
+    for _base in ("bf16", "nf4", "hqq"):
+        _config, _, _, _bias, _distance = CASES[_kind]
+        CASES.setdefault(f"{_kind}-{_base}", (_config, _base, (32, 24), _bias, _distance))
+
+
 def stored_weight(weight, base):
     """The float32 values that the stored format stands for, and the tensors that a checkpoint would hold."""
     if base == "f32":

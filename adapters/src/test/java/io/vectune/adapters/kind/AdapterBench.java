@@ -23,6 +23,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.DoubleSupplier;
 
 /// One adapted layer with random weights, and the checks that every kind must pass on it.
 final class AdapterBench implements AutoCloseable {
@@ -144,32 +145,48 @@ final class AdapterBench implements AutoCloseable {
         for (int index = 0; index < gradients.size(); index++) {
             String name = adapter.trainableParameters().get(index).name();
             double[] values = java.util.Objects.requireNonNull(parameters.get(name));
-            double[] expected = new double[values.length];
-            for (int i = 0; i < values.length; i++) {
-                double before = values[i];
-                double step = 1e-5;
-                values[i] = before + step;
-                double above = dot(oracle.forward(layer, parameters, constants, input), upstream);
-                values[i] = before - step;
-                double below = dot(oracle.forward(layer, parameters, constants, input), upstream);
-                values[i] = before;
-                // backward adds to what is there, which was 1.
-                expected[i] = 1 + (above - below) / (2 * step);
+            double[] expected =
+                    derivatives(
+                            "of " + name,
+                            values,
+                            () -> dot(oracle.forward(layer, parameters, constants, input), upstream));
+            // backward adds to what is there, which was 1.
+            for (int i = 0; i < expected.length; i++) {
+                expected[i] += 1;
             }
             close("gradient of " + name, doubles(gradients.get(index)), expected, rtol);
         }
-        double[] expected = new double[input.length];
-        for (int i = 0; i < input.length; i++) {
-            double before = input[i];
-            double step = 1e-5;
-            input[i] = before + step;
-            double above = dot(oracle.forward(layer, parameters, constants, input), upstream);
-            input[i] = before - step;
-            double below = dot(oracle.forward(layer, parameters, constants, input), upstream);
-            input[i] = before;
-            expected[i] = (above - below) / (2 * step);
-        }
+        double[] expected =
+                derivatives(
+                        "of x", input, () -> dot(oracle.forward(layer, parameters, constants, input), upstream));
         close("gradient of x", doubles(gradInput), expected, rtol);
+    }
+
+    // The derivatives of a loss in double, by central differences that are extrapolated to step 0 (Richardson). Two
+    // estimates from different steps have to agree within 1e-6: what gradients are compared with is that exact.
+    private static double[] derivatives(String what, double[] values, DoubleSupplier loss) {
+        double[] fine = new double[values.length];
+        double[] coarse = new double[values.length];
+        for (int i = 0; i < values.length; i++) {
+            fine[i] = extrapolated(values, i, 1e-3, loss);
+            coarse[i] = extrapolated(values, i, 4e-3, loss);
+        }
+        close("differences " + what, coarse, fine, 1e-6);
+        return fine;
+    }
+
+    private static double extrapolated(double[] values, int index, double step, DoubleSupplier loss) {
+        return (4 * central(values, index, step / 2, loss) - central(values, index, step, loss)) / 3;
+    }
+
+    private static double central(double[] values, int index, double step, DoubleSupplier loss) {
+        double before = values[index];
+        values[index] = before + step;
+        double above = loss.getAsDouble();
+        values[index] = before - step;
+        double below = loss.getAsDouble();
+        values[index] = before;
+        return (above - below) / (2 * step);
     }
 
     /// The merged layer without adapter against the adapted layer.
