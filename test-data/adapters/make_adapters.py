@@ -104,11 +104,11 @@ CASES = {
 }
 
 
-# Every kind on every base.
+# Every kind on every base. bitsandbytes dequantizes blocks that straddle rows wrongly on the CPU, so rows are a block.
 for _kind in ("pissa", "olora", "delora", "hra", "ia3", "road-1", "oft", "miss", "vera", "adalora", "loha", "lokr", "gralora"):
     for _base in ("bf16", "nf4", "hqq"):
         _config, _, _, _bias, _distance = CASES[_kind]
-        CASES.setdefault(f"{_kind}-{_base}", (_config, _base, (32, 24), _bias, _distance))
+        CASES.setdefault(f"{_kind}-{_base}", (_config, _base, (64 if _base == "nf4" else 32, 24), _bias, _distance))
 
 
 def stored_weight(weight, base):
@@ -121,7 +121,8 @@ def stored_weight(weight, base):
         import bitsandbytes.functional as functional
 
         packed, state = functional.quantize_4bit(weight, blocksize=64, quant_type="nf4")
-        return functional.dequantize_4bit(packed, state), {"nf4.weight": packed, "nf4.weight.absmax": state.absmax}
+        stored = {"nf4.weight": packed, **{f"nf4.weight.{key}": value for key, value in state.as_dict(packed=True).items()}}
+        return functional.dequantize_4bit(packed, state), stored
     from hqq.core.quantize import BaseQuantizeConfig, HQQBackend, HQQLinear
 
     HQQLinear.set_backend(HQQBackend.PYTORCH)
@@ -129,7 +130,7 @@ def stored_weight(weight, base):
     linear.weight.data = weight.clone()
     config = BaseQuantizeConfig(nbits=4, group_size=32, axis=1)
     layer = HQQLinear(linear, config, compute_dtype=torch.float32, device="cpu", del_orig=False)
-    stored = {"hqq.W_q": layer.W_q, "hqq.scale": layer.meta["scale"], "hqq.zero": layer.meta["zero"]}
+    stored = {f"hqq.{key}": value for key, value in layer.state_dict().items()}
     return layer.dequantize().detach().clone(), stored
 
 

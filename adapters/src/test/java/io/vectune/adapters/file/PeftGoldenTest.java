@@ -1,8 +1,12 @@
 package io.vectune.adapters.file;
 
+import static org.assertj.core.api.Assertions.assertThat;
+
 import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.LayerSite;
+import io.vectune.quant.LoadContext;
+import io.vectune.quant.WeightFormats;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.safetensors.SafetensorsFile;
@@ -38,7 +42,7 @@ class PeftGoldenTest {
                 Compute compute = new Compute(team)) {
             SafetensorsFile golden =
                     SafetensorsFile.open(DATA.resolve("goldens").resolve(name + ".safetensors"), arena);
-            Weight weight = new DenseWeight(golden.tensor(golden.contains("weight.bf16") ? "weight.bf16" : "weight"));
+            Weight weight = base(golden, arena);
             Matrix bias = golden.contains("bias") ? GoldenRun.row(golden.tensor("bias")) : null;
             LayerSite site = new LayerSite(GoldenRun.MODULE, weight, bias);
             try (AdapterSet set = PeftDirectory.read(DATA.resolve("adapters").resolve(name), List.of(site), compute)) {
@@ -47,6 +51,33 @@ class PeftGoldenTest {
                 run.checkMerge();
                 run.checkSavedCopy(directory.resolve("copy"));
                 run.checkAdamW();
+            }
+        }
+    }
+
+    // The layer as its format stores it: bf16, or codes that the Python library packed.
+    private static Weight base(SafetensorsFile golden, Arena arena) {
+        String base = golden.metadata().getOrDefault("base", "f32");
+        return switch (base) {
+            case "f32" -> new DenseWeight(golden.tensor("weight"));
+            case "bf16" -> new DenseWeight(golden.tensor("weight.bf16"));
+            default -> {
+                Weight packed =
+                        WeightFormats.of(golden, base).orElseThrow().load(golden, base, LoadContext.of(arena));
+                Matrix decoded = Matrix.allocate(arena, packed.outFeatures(), packed.inFeatures());
+                decode(packed, decoded);
+                assertThat(decoded.toArray()).containsExactly(golden.tensor("weight").asMatrix().toArray());
+                yield packed;
+            }
+        };
+    }
+
+    private static void decode(Weight weight, Matrix decoded) {
+        float[] row = new float[weight.inFeatures()];
+        for (int o = 0; o < weight.outFeatures(); o++) {
+            weight.decode(o, o + 1, 0, row.length, row, 0, row.length);
+            for (int i = 0; i < row.length; i++) {
+                decoded.set(o, i, row[i]);
             }
         }
     }
