@@ -12,16 +12,17 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "common"))
 import golden
 
+import bitsandbytes.functional as functional
 import peft
 import torch
 from peft import get_peft_model
 from peft.tuners.lora.eva import get_eva_state_dict
-from peft.utils.loftq_utils import loftq_init
+from peft.utils.loftq_utils import _low_rank_decomposition
 from torch import nn
 from transformers import AutoModelForCausalLM
 
 warnings.filterwarnings("ignore")
-PACKAGES = ["peft", "safetensors", "transformers"]
+PACKAGES = ["peft", "safetensors", "transformers", "bitsandbytes"]
 # combination type -> options; dare keeps everything, as its masks are torch's
 COMBINATIONS = {
     "cat": {},
@@ -101,11 +102,12 @@ def make_allocation():
 
 
 def make_loftq():
-    weight = torch.randn(24, 20)
+    weight = torch.randn(24, 64)
     rank = 4
-    # 8 bit: the library's own quantizer, which needs no GPU
-    quantized, r, l = loftq_init(weight, num_bits=8, reduced_rank=rank, num_iter=1)
-    tensors = {"weight": weight, "quantized": quantized.float(), "product": (l @ r).float()}
+    # loftq_init itself asks for a GPU; this is its one iteration
+    quantized = functional.dequantize_4bit(*functional.quantize_4bit(weight, blocksize=64, quant_type="nf4"))
+    parts = _low_rank_decomposition(weight - quantized, reduced_rank=rank)
+    tensors = {"weight": weight, "quantized": quantized, "product": parts["L"] @ parts["R"]}
     write("loftq", tensors, rank=str(rank))
 
 
