@@ -42,7 +42,7 @@ final class DataOptionsMixin {
         return load(file, maxLength, appendEos, text, model, output);
     }
 
-    /// Reads the rows of a file; says what was cut.
+    /// Reads the rows of a file; says what was cut or left out, and what is longer than the model's positions.
     static DataSet load(Path file, int maxLength, boolean appendEos, TextSide text, DecoderModel model, Output output) {
         if (maxLength < 2) {
             throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
@@ -52,6 +52,19 @@ final class DataOptionsMixin {
             output.note(
                     "%s: %d of %d rows were longer than %d tokens and lost their end (--max-length)",
                     file, rows.truncatedRows(), rows.rows().size(), maxLength);
+        }
+        if (rows.skippedRows() > 0) {
+            output.note(
+                    "%s: left out %d rows without a labelled token among their first %d (--max-length)",
+                    file, rows.skippedRows(), maxLength);
+        }
+        int positions = model.config().maxPositionEmbeddings();
+        long beyond = rows.rows().stream().filter(row -> row.ids().length > positions).count();
+        if (beyond > 0) {
+            output.note(
+                    "warning: %s: %d of %d rows are longer than the %d positions that the model was made for; expect a"
+                            + " worse loss there, or lower --max-length",
+                    file, beyond, rows.rows().size(), positions);
         }
         if (rows.unevenBoundaries() > 0) {
             output.note(

@@ -38,6 +38,7 @@ public record LayerSelection(boolean model, List<String> include, List<String> e
                 }
             }
         }
+        requireDense(source, candidates);
         requireMatches("--include", include, candidates);
         requireMatches("--exclude", exclude, candidates);
         List<String> selected = candidates.stream().filter(this::isSelected).toList();
@@ -53,6 +54,20 @@ public record LayerSelection(boolean model, List<String> include, List<String> e
         return selected;
     }
 
+    /// A checkpoint whose linear layers are quantized already has nothing left but embeddings, the head and norms.
+    private void requireDense(TensorSource source, List<String> candidates) {
+        if (candidates.stream().anyMatch(layer -> isSelected(layer) || !isKeptDense(layer))) {
+            return;
+        }
+        QuantizedLayers.formatOf(source).ifPresent(format -> {
+            throw new VectuneException(
+                    source.origin()
+                            + ": its layers are quantized already ("
+                            + format
+                            + "); quantize the original model, or make this one dense first with vectune dequantize");
+        });
+    }
+
     private static boolean isQuantizable(DType dtype) {
         return dtype == DType.F32 || dtype == DType.F16 || dtype == DType.BF16;
     }
@@ -64,7 +79,11 @@ public record LayerSelection(boolean model, List<String> include, List<String> e
         if (include.stream().anyMatch(text -> matches(layer, text))) {
             return true;
         }
-        return !model || !KEPT_DENSE.contains(layer.substring(layer.lastIndexOf('.') + 1));
+        return !isKeptDense(layer);
+    }
+
+    private boolean isKeptDense(String layer) {
+        return model && KEPT_DENSE.contains(layer.substring(layer.lastIndexOf('.') + 1));
     }
 
     private static boolean matches(String layer, String text) {

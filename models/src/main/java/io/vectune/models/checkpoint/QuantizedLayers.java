@@ -5,6 +5,7 @@ import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.WeightFormat;
 import io.vectune.quant.WeightFormats;
 import io.vectune.runtime.safetensors.TensorSource;
+import java.lang.foreign.Arena;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
@@ -37,6 +38,17 @@ final class QuantizedLayers {
             }
         }
         return new QuantizedLayers(weights, keys);
+    }
+
+    /// The format of the first quantized layer, in words; empty if all layers are dense.
+    static Optional<String> formatOf(TensorSource source) {
+        try (Arena arena = Arena.ofShared()) {
+            return layerNames(source).stream()
+                    .flatMap(layer -> WeightFormats.of(source, layer)
+                            .map(format -> format.load(source, layer, LoadContext.of(arena)).description())
+                            .stream())
+                    .findFirst();
+        }
     }
 
     /// Every path that some tensor's name starts with.

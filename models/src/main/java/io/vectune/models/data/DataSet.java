@@ -9,6 +9,7 @@ import io.vectune.runtime.file.FileFailure;
 import io.vectune.runtime.file.StrictJson;
 import java.io.BufferedReader;
 import java.io.IOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -23,18 +24,21 @@ import org.jspecify.annotations.Nullable;
 ///
 /// - `.txt`: one document, tokenized as a whole and cut into rows of the maximal length; the loss is on every token.
 /// - `.jsonl`: one JSON object a line, all of one kind: `text`; `prompt` and `completion`; `messages`; or `input_ids`
-///   with optional `labels` (-100: no loss). Other keys are left alone; empty lines are skipped.
+///   with optional `labels` (-100: no loss). Other keys are left alone; empty lines are skipped, and so are rows
+///   without a labelled token.
 public final class DataSet {
     private final String origin;
     private final List<TokenRow> rows;
     private final int truncatedRows;
+    private final int skippedRows;
     private final int unevenBoundaries;
 
-    private DataSet(String origin, List<TokenRow> rows, int truncatedRows, int unevenBoundaries) {
+    private DataSet(String origin, List<TokenRow> rows, RowEncoder encoder) {
         this.origin = origin;
         this.rows = List.copyOf(rows);
-        this.truncatedRows = truncatedRows;
-        this.unevenBoundaries = unevenBoundaries;
+        this.truncatedRows = encoder.truncatedRows();
+        this.skippedRows = encoder.skippedRows();
+        this.unevenBoundaries = encoder.unevenBoundaries();
     }
 
     /// Reads a file.
@@ -73,10 +77,19 @@ public final class DataSet {
         } else {
             throw new VectuneException(path + ": expected a data file that ends in .txt or .jsonl");
         }
+        if (rows.isEmpty() && encoder.skippedRows() > 0) {
+            throw new FileFormatException(
+                    path
+                            + ": expected a row with a labelled token, found none in "
+                            + encoder.skippedRows()
+                            + " rows of at most "
+                            + options.maxLength()
+                            + " tokens; raise the max length or shorten the prompts");
+        }
         if (rows.isEmpty()) {
             throw new FileFormatException(path + ": expected at least one row, the file is empty");
         }
-        return new DataSet(path.toString(), rows, encoder.truncatedRows(), encoder.unevenBoundaries());
+        return new DataSet(path.toString(), rows, encoder);
     }
 
     private static List<TokenRow> document(String text, RowEncoder encoder, int maxLength, String origin) {
@@ -96,9 +109,11 @@ public final class DataSet {
         List<TokenRow> rows = new ArrayList<>();
         RowKind kind = null;
         int number = 0;
-        try (BufferedReader reader = Files.newBufferedReader(path, StandardCharsets.UTF_8)) {
-            for (String line = reader.readLine(); line != null; line = reader.readLine()) {
+        // Bytes as characters: lines are decoded one by one, so that what is no UTF-8 is found in its line.
+        try (BufferedReader reader = Files.newBufferedReader(path, StandardCharsets.ISO_8859_1)) {
+            for (String bytes = reader.readLine(); bytes != null; bytes = reader.readLine()) {
                 number++;
+                String line = decode(bytes);
                 if (line.isBlank()) {
                     continue;
                 }
@@ -108,14 +123,21 @@ public final class DataSet {
                 } else if (row.kind() != kind) {
                     throw row.problem("expected a row with " + kind + " like the rows before, found " + row.kind());
                 }
-                rows.add(encoder.encode(row));
+                encoder.encode(row).ifPresent(rows::add);
             }
         } catch (CharacterCodingException e) {
-            throw new FileFormatException(path + ": expected UTF-8, found other bytes after line " + number, e);
+            throw new FileFormatException(path + ", line " + number + ": expected UTF-8, found other bytes", e);
         } catch (IOException e) {
             throw FileFailure.reading(path, e);
         }
         return rows;
+    }
+
+    private static String decode(String bytes) throws CharacterCodingException {
+        return StandardCharsets.UTF_8
+                .newDecoder()
+                .decode(ByteBuffer.wrap(bytes.getBytes(StandardCharsets.ISO_8859_1)))
+                .toString();
     }
 
     /// What messages call the file.
@@ -136,6 +158,11 @@ public final class DataSet {
     /// How many rows lost their end to the maximal length.
     public int truncatedRows() {
         return truncatedRows;
+    }
+
+    /// How many rows were left out because no token that is left of them has a label.
+    public int skippedRows() {
+        return skippedRows;
     }
 
     /// In how many rows the prompt alone gives other tokens than at the head of prompt and answer, so that the border

@@ -7,6 +7,7 @@ import io.vectune.runtime.VectuneException;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /// Turns lines into ids and labels.
 ///
@@ -20,6 +21,7 @@ final class RowEncoder {
     private final TextTools tools;
     private final DataOptions options;
     private int truncatedRows;
+    private int skippedRows;
     private int unevenBoundaries;
 
     RowEncoder(TextTools tools, DataOptions options) {
@@ -29,6 +31,10 @@ final class RowEncoder {
 
     int truncatedRows() {
         return truncatedRows;
+    }
+
+    int skippedRows() {
+        return skippedRows;
     }
 
     int unevenBoundaries() {
@@ -45,7 +51,8 @@ final class RowEncoder {
         return ids;
     }
 
-    TokenRow encode(DataLine line) {
+    /// The row of a line; empty if no token that is left of it has a label.
+    Optional<TokenRow> encode(DataLine line) {
         int[] ids;
         int[] labels;
         switch (line.kind()) {
@@ -87,7 +94,7 @@ final class RowEncoder {
         return finish(line, ids, labels);
     }
 
-    private TokenRow finish(DataLine line, int[] ids, int[] labels) {
+    private Optional<TokenRow> finish(DataLine line, int[] ids, int[] labels) {
         int outside = firstOutside(ids);
         if (outside >= 0) {
             throw line.problem(outsideVocabulary("input_ids[" + outside + "]", ids[outside]));
@@ -95,29 +102,14 @@ final class RowEncoder {
         if (ids.length < 2) {
             throw line.problem("expected at least 2 tokens (one to see, one to predict), found " + ids.length);
         }
-        boolean labelled = isLabelled(labels);
-        if (ids.length > options.maxLength()) {
-            int[] shortIds = Arrays.copyOf(ids, options.maxLength());
-            int[] shortLabels = Arrays.copyOf(labels, options.maxLength());
-            if (labelled && !isLabelled(shortLabels)) {
-                throw line.problem(
-                        "the first "
-                                + options.maxLength()
-                                + " of its "
-                                + ids.length
-                                + " tokens have no label; raise the max length or shorten the prompt");
-            }
-            truncatedRows++;
-            return checked(line, shortIds, shortLabels, labelled);
+        int length = Math.min(ids.length, options.maxLength());
+        int[] keptLabels = Arrays.copyOf(labels, length);
+        if (!isLabelled(keptLabels)) {
+            skippedRows++;
+            return Optional.empty();
         }
-        return checked(line, ids, labels, labelled);
-    }
-
-    private static TokenRow checked(DataLine line, int[] ids, int[] labels, boolean labelled) {
-        if (!labelled) {
-            throw line.problem("has no token with a label: nothing to learn from it");
-        }
-        return new TokenRow(ids, labels);
+        truncatedRows += length < ids.length ? 1 : 0;
+        return Optional.of(new TokenRow(Arrays.copyOf(ids, length), keptLabels));
     }
 
     /// The first label is never asked for: nothing comes before its token.

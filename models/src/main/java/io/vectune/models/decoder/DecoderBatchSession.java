@@ -31,6 +31,7 @@ public final class DecoderBatchSession implements AutoCloseable {
     private final List<KeyValueCache> caches = new ArrayList<>();
     private final Arena arena = Arena.ofShared();
     private final Matrix logits;
+    private boolean closed;
 
     /// @param adapters sets that texts name by index; they stay open and belong to the caller
     /// @param adapterOfText the set of each text, or [RowGroups#BASE]
@@ -77,6 +78,8 @@ public final class DecoderBatchSession implements AutoCloseable {
     ///
     /// @param tokens for each text; an empty array leaves a text, and its row of logits, as it is
     /// @return (texts, vocabSize), overwritten by the next call
+    /// @throws IllegalArgumentException if there is no token, no room, or a token outside the vocabulary; all texts are as
+    ///   before
     public Matrix append(List<int[]> tokens) {
         List<DecoderBlock.CachedText> texts = new ArrayList<>();
         List<RowGroups.Run> groups = new ArrayList<>();
@@ -92,19 +95,24 @@ public final class DecoderBatchSession implements AutoCloseable {
             for (int row = part.from(); row < part.to(); row++) {
                 rowPositions[row] = part.start() + row - part.from();
             }
-            positions[text] += part.to() - part.from();
             text++;
         }
         CallSeed seed = CallSeed.inference(CallOptions.INFERENCE.withGroups(new RowGroups(groups)));
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
-        Matrix x = workspace.matrix(rows, model.config().hiddenSize());
-        parts.embed(compute, ids, x);
-        for (DecoderBlock block : blocks) {
-            block.forwardCached(compute, rotary, rowPositions, texts, seed, x);
+        try {
+            Matrix x = workspace.matrix(rows, model.config().hiddenSize());
+            parts.embed(compute, ids, x);
+            for (DecoderBlock block : blocks) {
+                block.forwardCached(compute, rotary, rowPositions, texts, seed, x);
+            }
+            lastLogits(tokens, texts, x);
+        } finally {
+            workspace.release(mark);
         }
-        lastLogits(tokens, texts, x);
-        workspace.release(mark);
+        for (int index = 0; index < positions.length; index++) {
+            positions[index] += tokens.get(index).length;
+        }
         return logits;
     }
 
@@ -128,6 +136,7 @@ public final class DecoderBatchSession implements AutoCloseable {
                                 + ", found "
                                 + count);
             }
+            model.requireTokens("text " + text, tokens.get(text));
             if (count > 0) {
                 KeyValueCache cache = caches.get(text);
                 cache.ensure(positions[text] + count, positions[text]);
@@ -161,8 +170,13 @@ public final class DecoderBatchSession implements AutoCloseable {
         }
     }
 
+    /// Frees the caches. Idempotent.
     @Override
     public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
         caches.forEach(KeyValueCache::close);
         mixed.close();
         arena.close();

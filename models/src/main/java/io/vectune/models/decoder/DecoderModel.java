@@ -83,6 +83,24 @@ public record DecoderModel(
                 config, replacement, layers, norm, follows ? new Linear(HEAD, replacement, head.bias()) : head);
     }
 
+    /// Refuses tokens that the vocabulary does not have, before anything is computed from them.
+    ///
+    /// @param what the text or row, for the message
+    void requireTokens(String what, int[] tokens) {
+        for (int index = 0; index < tokens.length; index++) {
+            if (tokens[index] < 0 || tokens[index] >= embedding.outFeatures()) {
+                throw new IllegalArgumentException(
+                        what
+                                + "["
+                                + index
+                                + "]: expected a token from 0 to "
+                                + (embedding.outFeatures() - 1)
+                                + ", found "
+                                + tokens[index]);
+            }
+        }
+    }
+
     /// The linear layer of that name.
     public Optional<Linear> linear(String name) {
         return linears().stream().filter(linear -> linear.name().equals(name)).findFirst();

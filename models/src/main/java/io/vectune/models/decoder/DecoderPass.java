@@ -5,16 +5,14 @@ import io.vectune.adapters.TokenTable;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.nn.CrossEntropy;
+import io.vectune.runtime.nn.OutputHead;
 import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
-import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.stream.IntStream;
 
 /// Whole sequences through a model with adapters: the loss, and the gradients of the adapters' parameters.
 ///
@@ -26,6 +24,7 @@ public final class DecoderPass implements AutoCloseable {
     private final TunedParts parts;
     private final Compute compute;
     private final PassLimits limits;
+    private final boolean gradients;
     private final boolean checkpointing;
     private final RotaryTable rotary;
     private final List<DecoderBlock> blocks = new ArrayList<>();
@@ -42,6 +41,7 @@ public final class DecoderPass implements AutoCloseable {
     private final List<LayerBuffers> buffers = new ArrayList<>();
     private final Matrix finalRms;
     private final long activationBytes;
+    private boolean closed;
 
     private DecoderPass(
             DecoderModel model,
@@ -55,6 +55,7 @@ public final class DecoderPass implements AutoCloseable {
         this.model = parts.model();
         this.compute = compute;
         this.limits = limits;
+        this.gradients = gradients;
         this.checkpointing = checkpointing;
         this.rotary =
                 new RotaryTable(config.ropeTheta(), config.headDim(), limits.sequenceLength(), config.rotaryScaling());
@@ -115,21 +116,31 @@ public final class DecoderPass implements AutoCloseable {
 
     /// The summed loss of a batch's labelled tokens, without gradients and without dropout.
     public double loss(SequenceBatch batch) {
-        check(batch);
         CallSeed seed = CallSeed.inference(batch.options());
-        forward(batch, seed);
+        return loss(batch, seed, head.with(seed, Map.of()));
+    }
+
+    private double loss(SequenceBatch batch, CallSeed seed, OutputHead outputHead) {
+        check(batch);
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
-        Matrix normed = finalNorm(batch.tokens());
-        double loss = CrossEntropy.loss(compute, head.with(seed, Map.of()), normed, batch.targets());
-        workspace.release(mark);
-        return loss;
+        try {
+            forward(batch, seed);
+            return CrossEntropy.loss(compute, outputHead, finalNorm(batch.tokens()), batch.targets());
+        } finally {
+            workspace.release(mark);
+        }
     }
 
     /// Runs the layers over a batch and no more, for adapters that watch their inputs. The output head is not run.
     public void observe(SequenceBatch batch) {
         check(batch);
-        forward(batch, CallSeed.inference(batch.options()));
+        long mark = compute.workspace().mark();
+        try {
+            forward(batch, CallSeed.inference(batch.options()));
+        } finally {
+            compute.workspace().release(mark);
+        }
     }
 
     /// What a batch without gradients gives.
@@ -140,12 +151,11 @@ public final class DecoderPass implements AutoCloseable {
 
     /// The summed loss of a batch and how many of its rows are predicted exactly, without dropout.
     public Score score(SequenceBatch batch) {
-        double loss = loss(batch);
-        Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
-        boolean[] hit = predicted(batch, finalNorm(batch.tokens()));
-        workspace.release(mark);
+        CallSeed seed = CallSeed.inference(batch.options());
+        MostProbable head = new MostProbable(this.head.with(seed, Map.of()), batch.labelledTokens());
+        double loss = loss(batch, seed, head);
         int[] targets = batch.targets();
+        int predicted = 0;
         int exact = 0;
         for (SequenceBatch.Run run : batch.runs()) {
             for (int row = 0; row < run.rows(); row++) {
@@ -153,60 +163,15 @@ public final class DecoderPass implements AutoCloseable {
                 boolean labelled = false;
                 boolean all = true;
                 for (int token = from; token < from + run.length(); token++) {
-                    labelled |= targets[token] != CrossEntropy.IGNORED;
-                    all &= targets[token] == CrossEntropy.IGNORED || hit[token];
+                    if (targets[token] != CrossEntropy.IGNORED) {
+                        labelled = true;
+                        all &= head.token(predicted++) == targets[token];
+                    }
                 }
                 exact += labelled && all ? 1 : 0;
             }
         }
         return new Score(loss, exact);
-    }
-
-    /// For each labelled token whether its target has the largest logit, the first of equals.
-    private boolean[] predicted(SequenceBatch batch, Matrix normed) {
-        int[] targets = batch.targets();
-        int[] labelled =
-                IntStream.range(0, batch.tokens()).filter(token -> targets[token] != CrossEntropy.IGNORED).toArray();
-        boolean[] hit = new boolean[batch.tokens()];
-        int slice = Math.min(labelled.length, CrossEntropy.sliceRows(model.config().vocabSize()));
-        Workspace workspace = compute.workspace();
-        Matrix hidden = workspace.matrix(slice, model.config().hiddenSize());
-        Matrix logits = workspace.matrix(slice, model.config().vocabSize());
-        for (int from = 0; from < labelled.length; from += slice) {
-            int count = Math.min(slice, labelled.length - from);
-            for (int index = 0; index < count; index++) {
-                int token = labelled[from + index];
-                hidden.rows(index, index + 1).copyFrom(normed.rows(token, token + 1));
-            }
-            head.forward(compute, hidden.rows(0, count), logits.rows(0, count), CallSeed.inference(batch.options()));
-            int first = from;
-            compute.team()
-                    .run(
-                            count,
-                            1,
-                            (begin, end, worker) -> {
-                                for (int index = begin; index < end; index++) {
-                                    int token = labelled[first + index];
-                                    hit[token] = argmax(logits, index) == targets[token];
-                                }
-                            });
-        }
-        return hit;
-    }
-
-    private static int argmax(Matrix logits, int row) {
-        MemorySegment segment = logits.segment();
-        long at = logits.rowOffset(row);
-        int best = 0;
-        float largest = segment.get(Tensor.FLOAT, at);
-        for (int column = 1; column < logits.columns(); column++) {
-            float value = segment.get(Tensor.FLOAT, at + 4L * column);
-            if (value > largest) {
-                largest = value;
-                best = column;
-            }
-        }
-        return best;
     }
 
     /// The summed loss of a batch's labelled tokens; adds the gradient of `lossScale` times that sum to `gradients`.
@@ -215,12 +180,24 @@ public final class DecoderPass implements AutoCloseable {
     /// @param seed of the dropout masks: different for each batch of a run
     /// @throws IllegalStateException if the pass was made for evaluation
     public double lossAndGradients(SequenceBatch batch, double lossScale, long seed, AdapterGradients gradients) {
+        if (!this.gradients) {
+            throw new IllegalStateException("the pass was made for evaluation: it keeps nothing for gradients");
+        }
         check(batch);
-        int tokens = batch.tokens();
-        CallSeed callSeed = CallSeed.training(batch.options(), seed);
-        forward(batch, callSeed);
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
+        try {
+            CallSeed callSeed = CallSeed.training(batch.options(), seed);
+            forward(batch, callSeed);
+            return backward(batch, lossScale, callSeed, gradients);
+        } finally {
+            workspace.release(mark);
+        }
+    }
+
+    private double backward(SequenceBatch batch, double lossScale, CallSeed callSeed, AdapterGradients gradients) {
+        int tokens = batch.tokens();
+        Workspace workspace = compute.workspace();
         Matrix normed = finalNorm(tokens);
         Matrix gradient = workspace.matrix(tokens, model.config().hiddenSize());
         List<Matrix> ofNorm = gradients.of(DecoderModel.NORM);
@@ -248,7 +225,6 @@ public final class DecoderPass implements AutoCloseable {
                     ofNorm.isEmpty() ? null : ofNorm.getFirst());
             backward(batch, callSeed, below, gradients);
         }
-        workspace.release(mark);
         return loss;
     }
 
@@ -319,6 +295,7 @@ public final class DecoderPass implements AutoCloseable {
                             + " tokens, the longest row "
                             + batch.longestRow());
         }
+        model.requireTokens("batch", batch.tokenIds());
     }
 
     /// Bytes of activations that this pass holds. Temporaries of the session's workspace come on top.
@@ -402,8 +379,13 @@ public final class DecoderPass implements AutoCloseable {
         return Matrix.allocate(arena, 1, Math.toIntExact(floats));
     }
 
+    /// Frees the activations. Idempotent.
     @Override
     public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
         arena.close();
     }
 }

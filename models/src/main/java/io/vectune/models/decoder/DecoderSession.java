@@ -34,6 +34,7 @@ public final class DecoderSession implements AutoCloseable {
     private final Matrix logits;
     private CallSeed seed = CallSeed.INFERENCE;
     private int position;
+    private boolean closed;
 
     /// @param adapters by the name of the linear layer they sit on; empty for the base model
     /// @param compute of this session alone
@@ -83,17 +84,22 @@ public final class DecoderSession implements AutoCloseable {
     /// Appends tokens and gives the logits after the last one.
     ///
     /// @return (1, vocabSize), overwritten by the next call
-    /// @throws IllegalArgumentException if there is no token or no room
+    /// @throws IllegalArgumentException if there is no token, no room, or a token outside the vocabulary; the session is
+    ///   as before
     public Matrix append(int... tokens) {
-        requireRoom(tokens.length);
-        for (int from = 0; from < tokens.length; from += CHUNK) {
-            int to = Math.min(tokens.length, from + CHUNK);
-            Workspace workspace = compute.workspace();
-            long mark = workspace.mark();
-            Matrix x = forward(Arrays.copyOfRange(tokens, from, to));
-            if (to == tokens.length) {
-                logitsOf(x.rows(x.rows() - 1, x.rows()), logits);
+        require(tokens);
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        try {
+            for (int from = 0; from < tokens.length; from += CHUNK) {
+                int to = Math.min(tokens.length, from + CHUNK);
+                Matrix x = forward(Arrays.copyOfRange(tokens, from, to));
+                if (to == tokens.length) {
+                    logitsOf(x.rows(x.rows() - 1, x.rows()), logits);
+                }
+                workspace.release(mark);
             }
+        } finally {
             workspace.release(mark);
         }
         return logits;
@@ -103,27 +109,32 @@ public final class DecoderSession implements AutoCloseable {
     ///
     /// @param all (tokens, vocabSize), overwritten
     public void appendAll(int[] tokens, Matrix all) {
-        requireRoom(tokens.length);
-        for (int from = 0; from < tokens.length; from += CHUNK) {
-            int to = Math.min(tokens.length, from + CHUNK);
-            Workspace workspace = compute.workspace();
-            long mark = workspace.mark();
-            Matrix x = forward(Arrays.copyOfRange(tokens, from, to));
-            logitsOf(x, all.rows(from, to));
+        require(tokens);
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
+        try {
+            for (int from = 0; from < tokens.length; from += CHUNK) {
+                int to = Math.min(tokens.length, from + CHUNK);
+                Matrix x = forward(Arrays.copyOfRange(tokens, from, to));
+                logitsOf(x, all.rows(from, to));
+                workspace.release(mark);
+            }
+        } finally {
             workspace.release(mark);
         }
     }
 
-    private void requireRoom(int tokens) {
-        if (tokens < 1 || tokens > capacity - position) {
+    private void require(int[] tokens) {
+        if (tokens.length < 1 || tokens.length > capacity - position) {
             throw new IllegalArgumentException(
                     "tokens: expected 1 to "
                             + (capacity - position)
                             + ", the room left in this session of "
                             + capacity
                             + ", found "
-                            + tokens);
+                            + tokens.length);
         }
+        model.requireTokens("tokens", tokens);
     }
 
     private Matrix forward(int[] tokens) {
@@ -141,12 +152,9 @@ public final class DecoderSession implements AutoCloseable {
     }
 
     private void logitsOf(Matrix x, Matrix result) {
-        Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
-        Matrix normed = workspace.matrix(x.rows(), x.columns());
+        Matrix normed = compute.workspace().matrix(x.rows(), x.columns());
         RmsNorm.forward(compute, x, model.norm(), model.config().rmsNormEps(), normed, null);
         head.forward(compute, normed, result, seed);
-        workspace.release(mark);
     }
 
     /// Bytes that a session of that capacity needs at most, beside the model: the cache and the temporaries of a chunk.
@@ -160,8 +168,13 @@ public final class DecoderSession implements AutoCloseable {
         return KeyValueCache.bytes(config, capacity) + 4 * (chunk * perToken + config.vocabSize());
     }
 
+    /// Frees the cache. Idempotent.
     @Override
     public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
         cache.close();
         arena.close();
     }

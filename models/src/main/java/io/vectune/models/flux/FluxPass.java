@@ -81,6 +81,15 @@ public final class FluxPass {
         requireFits(inputs, prediction);
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
+        try {
+            forward(inputs, prediction);
+        } finally {
+            workspace.release(mark);
+        }
+    }
+
+    private void forward(FluxInputs inputs, Matrix prediction) {
+        Workspace workspace = compute.workspace();
         Linears linears = new Linears(compute, adapters, CallOptions.INFERENCE, null);
         RotaryPairs rotary = rotary(inputs);
         Conditioning conditioning = new Conditioning(model, linears, inputs);
@@ -100,7 +109,6 @@ public final class FluxPass {
         Matrix image = h.rows(text, h.rows());
         modulation.norm(image, SHIFT, SCALE, image);
         linears.forward(model.projOut(), image, prediction);
-        workspace.release(mark);
     }
 
     /// Adds the gradients of a squared error to those of the adapters' parameters.
@@ -116,7 +124,16 @@ public final class FluxPass {
         requireFits(inputs, target);
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
-        CallOptions options = new CallOptions(true, dropoutSeed);
+        try {
+            return forwardAndBackward(inputs, target, factor, new CallOptions(true, dropoutSeed), gradients);
+        } finally {
+            workspace.release(mark);
+        }
+    }
+
+    private double forwardAndBackward(
+            FluxInputs inputs, Matrix target, double factor, CallOptions options, AdapterGradients gradients) {
+        Workspace workspace = compute.workspace();
         Linears linears = new Linears(compute, adapters, options, gradients::of);
         RotaryPairs rotary = rotary(inputs);
         // The embedders and the last layers are recorded once for the whole pass.
@@ -162,7 +179,6 @@ public final class FluxPass {
         outer.backward(model.contextEmbedder(), inputs.encoderHiddenStates(), grad.rows(0, text), null, false);
         outer.backward(model.xEmbedder(), inputs.hiddenStates(), grad.rows(text, grad.rows()), null, false);
         conditioning.backward(gradC);
-        workspace.release(mark);
         return loss;
     }
 

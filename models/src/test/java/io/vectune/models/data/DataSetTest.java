@@ -9,6 +9,7 @@ import io.vectune.models.train.TokenRow;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.VectuneException;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -129,13 +130,30 @@ class DataSetTest {
         assertThat(data.rows().getFirst().ids()).containsExactly(1, 2);
         assertThat(data.truncatedRows()).isOne();
         assertThat(data.tokens()).isEqualTo(4);
-        assertThatThrownBy(() ->
-                        read(
-                                "a.jsonl",
-                                new DataOptions(2, false, 576),
-                                "{\"input_ids\": [1, 2, 3], \"labels\": [-100, -100, 3]}"))
+    }
+
+    @Test
+    void rowsWithoutALabelAreLeftOut() throws IOException {
+        String cut = "{\"input_ids\": [1, 2, 3], \"labels\": [-100, -100, 3]}";
+        String masked = "{\"input_ids\": [1, 2], \"labels\": [1, -100]}";
+        DataOptions options = new DataOptions(2, false, 576);
+        DataSet data = read("a.jsonl", options, cut, "{\"input_ids\": [4, 5, 6]}", masked, "{\"input_ids\": [7, 8]}");
+        assertThat(data.rows().stream().map(row -> row.ids()[0])).containsExactly(4, 7);
+        assertThat(data.skippedRows()).isEqualTo(2);
+        assertThat(data.truncatedRows()).isOne();
+        assertThatThrownBy(() -> read("a.jsonl", options, cut, masked))
+                .isInstanceOf(FileFormatException.class)
                 .hasMessageEndingWith(
-                        "a.jsonl, line 1: the first 2 of its 3 tokens have no label; raise the max length or shorten the prompt");
+                        "a.jsonl: expected a row with a labelled token, found none in 2 rows of at most 2 tokens;"
+                                + " raise the max length or shorten the prompts");
+        assertThat(
+                        read(
+                                        "a.jsonl",
+                                        PLAIN,
+                                        "{\"prompt\": \"Mia was\", \"completion\": \"\"}",
+                                        "{\"prompt\": \"Mia was\", \"completion\": \" in\"}")
+                                .skippedRows())
+                .isOne();
     }
 
     @Test
@@ -178,14 +196,12 @@ class DataSetTest {
             value = {
                 "{'prompt': 'x'}|expected a string completion, found none",
                 "{'prompt': ['x'], 'completion': 'y'}|expected a string prompt, found an array",
-                "{'prompt': 'Mia was', 'completion': ''}|has no token with a label: nothing to learn from it",
                 "{'input_ids': [1, 2], 'labels': [1]}|expected as many labels as input_ids, found 1 and 2",
                 "{'input_ids': [1, 576]}|input_ids[1] is 576, expected an id from 0 to 575",
                 "{'input_ids': [1, -1]}|input_ids[1] is -1, expected an id from 0 to 575",
                 "{'input_ids': [1, 2], 'labels': [1, 999]}|labels[1] is 999, expected an id from 0 to 575 (or -100)",
                 "{'input_ids': [1, 2.5]}|input_ids[1]: expected a whole number, found 2.5",
                 "{'input_ids': 'x'}|expected an array input_ids of whole numbers, found a string",
-                "{'input_ids': [1, 2], 'labels': [1, -100]}|has no token with a label",
                 "{'messages': []}|expected a non-empty array messages, found an array",
                 "{'messages': [{'content': 'x'}]}|messages[0]: expected an object with a string role",
                 "{'messages': [{'role': 'user'}]}|messages[0]: has no content",
@@ -211,7 +227,11 @@ class DataSetTest {
                 .hasMessage(none + ": cannot be read: no such file or directory");
         Path latin = Files.write(folder.resolve("l.jsonl"), new byte[] {'{', (byte) 0xff, '}'});
         assertThatThrownBy(() -> DataSet.load(latin, tokenizer, CHAT, PLAIN))
-                .hasMessage(latin + ": expected UTF-8, found other bytes after line 0");
+                .hasMessage(latin + ", line 1: expected UTF-8, found other bytes");
+        Path second = folder.resolve("second.jsonl");
+        Files.writeString(second, "{\"input_ids\": [1, 2]}\r\n{\"input_ids\": \"\u00ff\"}", StandardCharsets.ISO_8859_1);
+        assertThatThrownBy(() -> DataSet.load(second, tokenizer, CHAT, PLAIN))
+                .hasMessage(second + ", line 2: expected UTF-8, found other bytes");
         Path chat =
                 Files.writeString(folder.resolve("c.jsonl"), "{\"messages\":[{\"role\":\"user\",\"content\":\"\"}]}");
         assertThatThrownBy(() -> DataSet.load(chat, tokenizer, null, PLAIN))

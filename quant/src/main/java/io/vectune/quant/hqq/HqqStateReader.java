@@ -118,7 +118,16 @@ final class HqqStateReader {
                                 + ": one scale for the whole tensor is read for 8bit_u8 only, found "
                                 + packing.key());
             }
-            groupSize = Math.toIntExact(Math.multiplyExact(shape[0], shape[1]));
+            long elements = Math.multiplyExact(shape[0], shape[1]);
+            if (elements > Integer.MAX_VALUE) {
+                throw new FileFormatException(
+                        state.where("shape")
+                                + ": expected at most "
+                                + Integer.MAX_VALUE
+                                + " elements under one scale, found "
+                                + Arrays.toString(shape));
+            }
+            groupSize = (int) elements;
             axis = 1;
         } else {
             groupSize = integer("group_size", (int) (axis == 1 ? shape[1] : shape[0]));

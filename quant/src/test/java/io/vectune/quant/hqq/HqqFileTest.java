@@ -219,6 +219,32 @@ class HqqFileTest {
         }
     }
 
+    @Test
+    void refusesOneScaleOverMoreThanAnArrayHolds() {
+        try (Arena arena = Arena.ofShared()) {
+            Maker maker = new Maker(arena);
+            Tensor shape = maker.allocate(DType.I64, 2);
+            shape.segment().set(Tensor.LONG, 0, 1L << 20);
+            shape.segment().set(Tensor.LONG, 8, 1L << 20);
+            Map<String, Tensor> tensors =
+                    Map.of(
+                            "w.W_q",
+                            maker.allocate(DType.U8, 16, 64),
+                            "w.scale",
+                            maker.number(DType.F32, 1, 1),
+                            "w.zero",
+                            maker.number(DType.F32, 0, 1),
+                            "w.shape",
+                            shape,
+                            "w.packing",
+                            maker.text("8bit_u8"));
+            assertThatThrownBy(() -> load(new MapSource(tensors), "w", arena))
+                    .isInstanceOf(FileFormatException.class)
+                    .hasMessageContaining("w.shape: expected at most 2147483647 elements under one scale")
+                    .hasMessageContaining("[1048576, 1048576]");
+        }
+    }
+
     private static void refuses(String key, Replacement replacement, String message) {
         try (Arena arena = Arena.ofShared();
                 ThreadTeam team = ThreadTeam.of(1);

@@ -1,6 +1,7 @@
 package io.vectune.runtime.compute;
 
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -23,7 +24,8 @@ public final class ThreadTeam implements AutoCloseable {
 
     private final Worker[] workers;
     private final ReentrantLock regionLock = new ReentrantLock();
-    private final AtomicInteger nextUnit = new AtomicInteger();
+    // Wider than a unit: each thread steps past the end once.
+    private final AtomicLong nextUnit = new AtomicLong();
     private final AtomicInteger pending = new AtomicInteger();
 
     // Region state: written by the caller before the volatile epoch, read by workers after it.
@@ -73,15 +75,11 @@ public final class ThreadTeam implements AutoCloseable {
         if (count <= 0) {
             return;
         }
-        if (workers.length == 0 || count <= minChunk) {
-            body.run(0, count, 0);
-            return;
-        }
         if (Thread.currentThread() instanceof Worker inner && inner.team() == this) {
             body.run(0, count, inner.index);
             return;
         }
-        if (regionLock.isHeldByCurrentThread()) {
+        if (workers.length == 0 || count <= minChunk || regionLock.isHeldByCurrentThread()) {
             body.run(0, count, 0);
             return;
         }
@@ -90,10 +88,10 @@ public final class ThreadTeam implements AutoCloseable {
             if (closed) {
                 throw new IllegalStateException("the thread team is closed");
             }
-            int size = size();
+            int chunks = CHUNKS_PER_THREAD * size();
             task = body;
             units = count;
-            chunk = Math.max(minChunk, (count + CHUNKS_PER_THREAD * size - 1) / (CHUNKS_PER_THREAD * size));
+            chunk = Math.max(minChunk, Math.ceilDiv(count, chunks));
             failure = null;
             nextUnit.set(0);
             pending.set(workers.length);
@@ -131,8 +129,8 @@ public final class ThreadTeam implements AutoCloseable {
         int count = units;
         int step = chunk;
         try {
-            for (int from = nextUnit.getAndAdd(step); from < count; from = nextUnit.getAndAdd(step)) {
-                body.run(from, Math.min(count, from + step), worker);
+            for (long from = nextUnit.getAndAdd(step); from < count; from = nextUnit.getAndAdd(step)) {
+                body.run((int) from, (int) Math.min(count, from + step), worker);
             }
         } catch (Throwable thrown) {
             failure = thrown;

@@ -21,7 +21,11 @@ public final class FileFailure {
     /// The exception for a file or directory that could not be written. Nothing was left half-written.
     public static VectuneException writing(Path path, IOException cause) {
         return new VectuneException(
-                path + ": cannot be written: " + reason(path, cause) + "; nothing was changed there", cause);
+                TemporaryNames.targetOf(path)
+                        + ": cannot be written: "
+                        + reason(path, cause)
+                        + "; nothing was changed there",
+                cause);
     }
 
     private static String reason(Path path, IOException cause) {

@@ -121,4 +121,19 @@ class OutputDirectoryTest {
         assertThat(FileFailure.reading(file, new NoSuchFileException("out.bin")))
                 .hasMessage("out.bin: cannot be read: no such file or directory");
     }
+
+    @Test
+    void unfinishedFilesAreCalledWhatTheyWillBe() {
+        Path target = folder.resolve("deep/out");
+        try (OutputDirectory out = OutputDirectory.create(target, false)) {
+            Path file = out.path().resolve("model.safetensors");
+            assertThat(FileFailure.writing(file, new IOException("No space left on device")))
+                    .hasMessage(
+                            target
+                                    + "/model.safetensors: cannot be written: the disk is full (No space left on device);"
+                                    + " nothing was changed there");
+        }
+        assertThat(FileFailure.writing(Path.of("a.b/.hidden"), new IOException("x")))
+                .hasMessageStartingWith(Path.of("a.b/.hidden") + ": ");
+    }
 }
