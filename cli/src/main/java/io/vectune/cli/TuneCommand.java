@@ -249,7 +249,7 @@ final class TuneCommand implements Callable<Integer> {
                 }
                 AdapterFiles.Format format = TuneTarget.format(start.initFrom);
                 target.write(path -> AdapterFiles.write(set, path, format, true), report);
-                print(output, report, target);
+                print(output, report, target, plan.totalBytes());
             }
         }
         return 0;
@@ -294,7 +294,7 @@ final class TuneCommand implements Callable<Integer> {
                     report = train(output, trainer, tuning.set(), options, target);
                 }
                 target.write(tuning::write, report);
-                print(output, report, target);
+                print(output, report, target, 0);
             }
         }
         return 0;
@@ -431,11 +431,15 @@ final class TuneCommand implements Callable<Integer> {
         return TuningReport.of(model, set, options, records);
     }
 
-    private void print(Output output, TuningReport report, TuneTarget target) {
+    /// @param plannedBytes memory that the plan named, or 0 where there was none
+    private void print(Output output, TuningReport report, TuneTarget target, long plannedBytes) {
         if (json) {
             Map<String, Object> object = new LinkedHashMap<>();
             object.put("out", out.toString());
             object.putAll(report.summary());
+            if (plannedBytes > 0) {
+                object.put("planned_memory_bytes", plannedBytes);
+            }
             JsonOutput.print(output.out(), object);
             return;
         }
@@ -451,5 +455,9 @@ final class TuneCommand implements Callable<Integer> {
                 Progress.duration(report.seconds()),
                 target.adapter(),
                 target.report());
+        output.result(
+                "peak memory %s%s",
+                Progress.bytes(report.peakMemoryBytes()),
+                plannedBytes > 0 ? ", planned " + Progress.bytes(plannedBytes) + " and the Java runtime" : "");
     }
 }

@@ -21,12 +21,14 @@ import java.util.Map;
 /// @param facts what was trained, how; for people, in order
 /// @param losses of the steps of this process
 /// @param tokensPerSecondAtEnd over the last fifth of the steps, when the code is compiled
+/// @param peakMemoryBytes the most that the process has had resident
 record TuningReport(
         Map<String, String> facts,
         List<Double> losses,
         double seconds,
         double tokensPerSecond,
-        double tokensPerSecondAtEnd) {
+        double tokensPerSecondAtEnd,
+        long peakMemoryBytes) {
     /// The page's name beside an adapter.
     static final String FILE = "report.html";
 
@@ -45,6 +47,8 @@ record TuningReport(
         facts.put("tokens", String.format(Locale.ROOT, "%,d", tokens));
         facts.put("time", Progress.duration(seconds));
         facts.put("tokens/s", String.format(Locale.ROOT, "%.0f", tokens / seconds));
+        long peakMemory = PeakMemory.bytes();
+        facts.put("peak memory", Progress.bytes(peakMemory));
         facts.put("vectune", Version.number());
         List<StepRecord> lastFifth = records.subList(records.size() - records.size() / 5, records.size());
         double endSeconds = lastFifth.stream().mapToDouble(StepRecord::seconds).sum();
@@ -54,7 +58,8 @@ record TuningReport(
                 records.stream().map(StepRecord::loss).toList(),
                 seconds,
                 tokens / Math.max(seconds, 1e-9),
-                endTokens / Math.max(endSeconds, 1e-9));
+                endTokens / Math.max(endSeconds, 1e-9),
+                peakMemory);
     }
 
     double firstLoss() {
@@ -75,6 +80,7 @@ record TuningReport(
         }
         summary.put("seconds", seconds);
         summary.put("tokens_per_second", tokensPerSecond);
+        summary.put("peak_memory_bytes", peakMemoryBytes);
         return summary;
     }
 
