@@ -80,6 +80,35 @@ public final class RowKernels {
                 });
     }
 
+    /// target = factor ⊙ source with one factor a row.
+    ///
+    /// @param factor [rows]
+    public static void scaleRowsInto(Compute compute, Matrix source, float[] factor, Matrix target) {
+        int columns = source.columns();
+        compute.team()
+                .run(
+                        source.rows(),
+                        64,
+                        (from, to, worker) -> {
+                            float[] buffer = compute.scratch(worker, 0, columns);
+                            for (int row = from; row < to; row++) {
+                                load(source, row, 0, buffer, columns);
+                                for (int i = 0; i < columns; i++) {
+                                    buffer[i] *= factor[row];
+                                }
+                                store(buffer, target, row, columns);
+                            }
+                        });
+    }
+
+    /// target = values, row after row.
+    public static void store(float[] values, Matrix target) {
+        int columns = target.columns();
+        for (int row = 0; row < target.rows(); row++) {
+            MemorySegment.copy(values, row * columns, target.segment(), Tensor.FLOAT, target.rowOffset(row), columns);
+        }
+    }
+
     /// target += factor * source.
     public static void addScaled(Compute compute, Matrix target, Matrix source, float factor) {
         eachRowInto(

@@ -60,6 +60,8 @@ public final class Dora implements ProductMap {
     // Smallest norm divided by: a zero row stays zero.
     private static final double MIN_NORM = 1e-12;
 
+    private static final int ROWS_OF_A_UNIT = 64;
+
     private final LayerSite site;
     private final int rank;
     private final float scaling;
@@ -129,10 +131,8 @@ public final class Dora implements ProductMap {
         for (int o = 0; o < factor.length; o++) {
             factor[o] = magnitude.get(0, o) / norm[o];
             factorMinusOne[o] = factor[o] - 1;
-            for (int k = 0; k < rank; k++) {
-                scaledB.set(o, k, factor[o] * loraB.get(o, k));
-            }
         }
+        RowKernels.scaleRowsInto(compute, loraB, factor, scaledB);
     }
 
     private void rowNorms(Compute compute, Weight weight) {
@@ -140,43 +140,57 @@ public final class Dora implements ProductMap {
         long mark = workspace.mark();
         Matrix weightA = workspace.matrix(rank, outFeatures());
         MatMul.multiply(compute, weight, loraA, weightA, false);
-        double[] gram = gram(loraA);
+        double[] gram = gram(compute, loraA);
         double[] squared = weight.norms().rowSquared();
+        float[] b = loraB.toArray();
+        float[] products = weightA.toArray();
         double s = scaling;
-        for (int o = 0; o < norm.length; o++) {
-            double cross = 0;
-            double own = 0;
-            for (int k = 0; k < rank; k++) {
-                double b = loraB.get(o, k);
-                double row = 0;
-                for (int l = 0; l < rank; l++) {
-                    row += loraB.get(o, l) * gram[k * rank + l];
-                }
-                cross += b * weightA.get(k, o);
-                own += b * row;
-            }
-            double sum = squared[o] + 2 * s * cross + s * s * own;
-            norm[o] = (float) Math.max(MIN_NORM, Math.sqrt(Math.max(0, sum)));
-        }
+        compute.team()
+                .run(
+                        norm.length,
+                        ROWS_OF_A_UNIT,
+                        (from, to, worker) -> {
+                            for (int o = from; o < to; o++) {
+                                double cross = 0;
+                                double own = 0;
+                                for (int k = 0; k < rank; k++) {
+                                    double value = b[o * rank + k];
+                                    double row = 0;
+                                    for (int l = 0; l < rank; l++) {
+                                        row += b[o * rank + l] * gram[k * rank + l];
+                                    }
+                                    cross += value * products[k * norm.length + o];
+                                    own += value * row;
+                                }
+                                double sum = squared[o] + 2 * s * cross + s * s * own;
+                                norm[o] = (float) Math.max(MIN_NORM, Math.sqrt(Math.max(0, sum)));
+                            }
+                        });
         workspace.release(mark);
     }
 
-    // A Aᵀ in double.
-    private static double[] gram(Matrix a) {
+    // A Aᵀ in double: the rows of the lower triangle in parallel.
+    private static double[] gram(Compute compute, Matrix a) {
         int rank = a.rows();
         float[] rows = a.toArray();
         int columns = a.columns();
         double[] gram = new double[rank * rank];
-        for (int k = 0; k < rank; k++) {
-            for (int l = 0; l <= k; l++) {
-                double sum = 0;
-                for (int i = 0; i < columns; i++) {
-                    sum += (double) rows[k * columns + i] * rows[l * columns + i];
-                }
-                gram[k * rank + l] = sum;
-                gram[l * rank + k] = sum;
-            }
-        }
+        compute.team()
+                .run(
+                        rank,
+                        1,
+                        (from, to, worker) -> {
+                            for (int k = from; k < to; k++) {
+                                for (int l = 0; l <= k; l++) {
+                                    double sum = 0;
+                                    for (int i = 0; i < columns; i++) {
+                                        sum += (double) rows[k * columns + i] * rows[l * columns + i];
+                                    }
+                                    gram[k * rank + l] = sum;
+                                    gram[l * rank + k] = sum;
+                                }
+                            }
+                        });
         return gram;
     }
 
@@ -230,21 +244,37 @@ public final class Dora implements ProductMap {
         MatMul.tn(compute, 1, gradOutput, h, outer, false);
         double[] dots = new double[outFeatures()];
         RowKernels.columnDots(compute, gradOutput, product, dots);
-        Matrix gradB = gradients.get(1);
-        Matrix gradMagnitude = gradients.get(2);
-        for (int o = 0; o < factor.length; o++) {
-            double sum = 0;
-            for (int k = 0; k < rank; k++) {
-                float value = outer.get(o, k);
-                sum += (double) value * loraB.get(o, k);
-                gradB.set(o, k, gradB.get(o, k) + scaling * factor[o] * value);
-            }
-            gradMagnitude.set(0, o, (float) (gradMagnitude.get(0, o) + (dots[o] + scaling * sum) / norm[o]));
-        }
+        addParameterGradients(compute, outer, dots, gradients.get(1), gradients.get(2));
         if (gradProduct != null) {
             backwardProductGradient(call, gradOutput, gradProduct, gradInput);
         }
         workspace.release(mark);
+    }
+
+    // dB += s c ⊙ K, dm += (dots + s rowsum(K ⊙ B)) / n
+    private void addParameterGradients(
+            Compute compute, Matrix outer, double[] dots, Matrix gradB, Matrix gradMagnitude) {
+        float[] k = outer.toArray();
+        float[] b = loraB.toArray();
+        float[] sums = gradB.toArray();
+        compute.team()
+                .run(
+                        factor.length,
+                        ROWS_OF_A_UNIT,
+                        (from, to, worker) -> {
+                            for (int o = from; o < to; o++) {
+                                double along = 0;
+                                for (int i = o * rank; i < (o + 1) * rank; i++) {
+                                    along += (double) k[i] * b[i];
+                                    sums[i] += scaling * factor[o] * k[i];
+                                }
+                                gradMagnitude.set(
+                                        0,
+                                        o,
+                                        (float) (gradMagnitude.get(0, o) + (dots[o] + scaling * along) / norm[o]));
+                            }
+                        });
+        RowKernels.store(sums, gradB);
     }
 
     private void backwardProductGradient(
