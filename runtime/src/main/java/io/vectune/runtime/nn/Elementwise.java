@@ -18,11 +18,7 @@ public final class Elementwise {
     /// y += alpha x, fused.
     public static void addScaled(Compute compute, float alpha, Matrix x, Matrix y) {
         Shapes.requireSame("x", x, y);
-        compute.team()
-                .run(
-                        y.rows(),
-                        Shapes.minRows(y.columns()),
-                        (from, to, worker) -> KERNEL.addScaled(alpha, x, y, from, to));
+        RowTasks.take(compute).addScaled(alpha, x, y);
     }
 
     /// y *= alpha.

@@ -24,23 +24,12 @@ public final class RmsNorm {
             Compute compute, Matrix x, Matrix weight, float eps, Matrix y, @Nullable Matrix inverseRms) {
         Shapes.require("weight", weight, 1, x.columns());
         Shapes.requireSame("y", y, x);
-        if (inverseRms != null) {
+        if (inverseRms == null) {
+            RowTasks.take(compute).norm(x, weight, eps, y);
+        } else {
             Shapes.require("inverseRms", inverseRms, x.rows(), 1);
+            RowTasks.take(compute).norm(x, weight, eps, y, inverseRms);
         }
-        compute.team()
-                .run(
-                        x.rows(),
-                        Shapes.minRows(x.columns()),
-                        (from, to, worker) ->
-                                KERNEL.forward(
-                                        x,
-                                        weight,
-                                        eps,
-                                        y,
-                                        inverseRms,
-                                        compute.scratch(worker, 0, RmsNormKernel.LANES),
-                                        from,
-                                        to));
     }
 
     /// The gradient with respect to x, and that of the weight if it is trained.
@@ -65,21 +54,7 @@ public final class RmsNorm {
         Shapes.require("inverseRms", inverseRms, x.rows(), 1);
         Shapes.requireSame("gradY", gradY, x);
         Shapes.requireSame("gradX", gradX, x);
-        compute.team()
-                .run(
-                        x.rows(),
-                        Shapes.minRows(x.columns()),
-                        (from, to, worker) ->
-                                KERNEL.backward(
-                                        x,
-                                        weight,
-                                        inverseRms,
-                                        gradY,
-                                        gradX,
-                                        accumulate,
-                                        compute.scratch(worker, 0, RmsNormKernel.LANES),
-                                        from,
-                                        to));
+        RowTasks.take(compute).normBackward(x, weight, inverseRms, gradY, gradX, accumulate);
         if (gradWeight != null) {
             Shapes.require("gradWeight", gradWeight, 1, x.columns());
             compute.team()

@@ -9,21 +9,13 @@ import io.vectune.runtime.tensor.Matrix;
 ///
 /// All shapes (tokens, intermediateSize).
 public final class SwiGlu {
-    private static final SwiGluKernel KERNEL = SwiGluKernel.active();
-
     private SwiGlu() {}
 
     /// y = silu(gate) * up; y may be gate or up.
     public static void forward(Compute compute, Matrix gate, Matrix up, Matrix y) {
         Shapes.requireSame("up", up, gate);
         Shapes.requireSame("y", y, gate);
-        compute.team()
-                .run(
-                        gate.rows(),
-                        Shapes.minRows(gate.columns()),
-                        (from, to, worker) ->
-                                KERNEL.forward(
-                                        gate, up, y, compute.scratch(worker, 0, SwiGluKernel.SCRATCH), from, to));
+        RowTasks.take(compute).gate(gate, up, y);
     }
 
     /// Overwrites the gradients of gate and up.
@@ -39,19 +31,6 @@ public final class SwiGlu {
         Shapes.requireSame("gradY", gradY, gate);
         Shapes.requireSame("gradGate", gradGate, gate);
         Shapes.requireSame("gradUp", gradUp, gate);
-        compute.team()
-                .run(
-                        gate.rows(),
-                        Shapes.minRows(gate.columns()),
-                        (from, to, worker) ->
-                                KERNEL.backward(
-                                        gate,
-                                        up,
-                                        gradY,
-                                        gradGate,
-                                        gradUp,
-                                        compute.scratch(worker, 0, SwiGluKernel.SCRATCH),
-                                        from,
-                                        to));
+        RowTasks.take(compute).gateBackward(gate, up, gradY, gradGate, gradUp);
     }
 }
