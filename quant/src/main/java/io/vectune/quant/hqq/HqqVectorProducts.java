@@ -112,10 +112,11 @@ final class HqqVectorProducts implements HqqProducts {
         }
     }
 
-    /// sum_g scale * (zeroPoint - center) * (sum of the inputs of g) over the groups of a row.
-    private static float shift(HqqCodes codes, int group, int count, int center, float[] sums, int sumsFrom) {
+    /// sum_g scale * (zeroPoint - center) * (sum of the inputs of g) over the groups `[from, count)` of a row.
+    private static float shift(
+            HqqCodes codes, int group, int from, int count, int center, float[] sums, int sumsFrom) {
         FloatVector total = FloatVector.zero(F32);
-        int i = 0;
+        int i = from;
         for (; i <= count - LANES; i += LANES) {
             FloatVector product =
                     floats(codes.scale(), group + i).mul(floats(codes.zeroPoint(), group + i).sub(center));
@@ -163,6 +164,8 @@ final class HqqVectorProducts implements HqqProducts {
         // Any code will do; one near the zero points leaves small differences.
         int center = Math.clamp(Math.round(codes.zeroPoint(row * groups)), 0, packing.mask());
         long to = y.rowOffset(token);
+        int whole = groups / LANES * LANES;
+        boolean rest = whole < groups;
         ByteRows.grouped(
                 codes.packed(),
                 (long) (row % rowsOfSlot) * inFeatures,
@@ -173,16 +176,19 @@ final class HqqVectorProducts implements HqqProducts {
                 packing.slotBits(),
                 center,
                 codes.scale(),
+                codes.zeroPoint(),
                 4L * row * groups,
                 4L * next * groups,
+                whole,
                 Integer.numberOfTrailingZeros(geometry.groupSize()),
                 prepared,
                 sums + tokens * groups + token * inFeatures,
+                sumsAt,
                 y.segment(),
                 to + 4L * row,
-                shift(codes, row * groups, groups, center, prepared, sumsAt),
+                rest ? shift(codes, row * groups, whole, groups, center, prepared, sumsAt) : 0,
                 to + 4L * next,
-                shift(codes, next * groups, groups, center, prepared, sumsAt));
+                rest ? shift(codes, next * groups, whole, groups, center, prepared, sumsAt) : 0);
     }
 
     /// Axis 1, bytes, BF16, one row: four bytes of a lane are four columns, which `x` from `blocks` on is arranged for.
@@ -245,7 +251,7 @@ final class HqqVectorProducts implements HqqProducts {
             if (plain && wide && quads) {
                 sum =
                         rowOfWords(codes, flat, x, token * inFeatures)
-                                - shift(codes, row * groupsOfRow, groupsOfRow, 0, x, sums + token * groupsOfRow);
+                                - shift(codes, row * groupsOfRow, 0, groupsOfRow, 0, x, sums + token * groupsOfRow);
             } else if (plain && geometry.groupSize() % (2 * LANES) == 0) {
                 sum = rowOfPairs(codes, wide, flat, x, token * inFeatures);
             } else {

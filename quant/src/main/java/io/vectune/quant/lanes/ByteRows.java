@@ -82,17 +82,19 @@ public final class ByteRows {
 
     /// Two rows of unsigned codes, each with a scale a group:
     ///
-    ///     y = sum_g scale[g] * sum (code - center) * x  -  less
+    ///     y = sum_g scale[g] * (sum (code - center) * x  -  (zeroPoint[g] - center) * sum x)
     ///
     /// The rows may lie in the same bytes at two places, or in different bytes.
     ///
     /// @param first the byte of the first row's first code
     /// @param firstPlace the lowest bit of its codes in a byte
     /// @param width bits of a code
-    /// @param scale f32, from byte `firstScale` and `secondScale`
+    /// @param scale f32, from byte `firstScale` and `secondScale`, as `zeroPoint`
+    /// @param wholeGroups groups whose zero points are taken off here: a multiple of the lanes, the rest is in the `less`
     /// @param groupLog logarithm of the columns of a group, which are a multiple of [#COLUMNS]
-    /// @param x as [#arrange] orders it
+    /// @param x as [#arrange] orders it; from `sumsFrom` on the sums of x over each group
     /// @param y f32, to byte `toFirst` and `toSecond`
+    /// @param firstLess what else is subtracted from the first row
     public static void grouped(
             MemorySegment codes,
             long first,
@@ -103,11 +105,14 @@ public final class ByteRows {
             int width,
             int center,
             MemorySegment scale,
+            MemorySegment zeroPoint,
             long firstScale,
             long secondScale,
+            int wholeGroups,
             int groupLog,
             float[] x,
             int xFrom,
+            int sumsFrom,
             MemorySegment y,
             long toFirst,
             float firstLess,
@@ -123,6 +128,20 @@ public final class ByteRows {
         float secondOddBase = BIG + (center << (secondPlace + 8));
         FloatVector sum0 = FloatVector.zero(Lanes.F32);
         FloatVector sum1 = FloatVector.zero(Lanes.F32);
+        FloatVector middle = FloatVector.broadcast(Lanes.F32, center);
+        for (int group = 0; group < wholeGroups; group += COUNT) {
+            long at0 = firstScale + 4L * group;
+            long at1 = secondScale + 4L * group;
+            FloatVector sums = FloatVector.fromArray(Lanes.F32, x, sumsFrom + group);
+            FloatVector zero0 = FloatVector.fromMemorySegment(Lanes.F32, zeroPoint, at0, LITTLE);
+            FloatVector zero1 = FloatVector.fromMemorySegment(Lanes.F32, zeroPoint, at1, LITTLE);
+            FloatVector off0 = middle.sub(zero0).mul(sums);
+            FloatVector off1 = middle.sub(zero1).mul(sums);
+            sum0 = FloatVector.fromMemorySegment(Lanes.F32, scale, at0, LITTLE).fma(off0, sum0);
+            sum1 = FloatVector.fromMemorySegment(Lanes.F32, scale, at1, LITTLE).fma(off1, sum1);
+        }
+        sum0 = sum0.mul(1 << firstPlace);
+        sum1 = sum1.mul(1 << secondPlace);
         for (int i = 0; i < columns; i += COLUMNS) {
             IntVector words0 = IntVector.fromMemorySegment(Lanes.I32, codes, first + i, LITTLE);
             IntVector words1 = IntVector.fromMemorySegment(Lanes.I32, codes, second + i, LITTLE);
