@@ -30,7 +30,10 @@ public class MatVecBenchmark {
         @Param({"16384x8192", "4096x4096"})
         public String shape = "";
 
-        @Param({"f32", "bf16", "f16", "hqq4", "nf4", "q4_0", "q8_0"})
+        @Param({
+            "f32", "bf16", "f16", "hqq8", "int8", "q8_0", "q6_k", "hqq4", "nf4", "fp4", "q4_0", "q4_1", "q4_k", "hqq3",
+            "hqq2", "hqq1"
+        })
         public String format = "";
 
         @Param("1")

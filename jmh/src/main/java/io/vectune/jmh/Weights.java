@@ -79,7 +79,8 @@ final class Weights {
         long blocks = (long) outFeatures * inFeatures / type.blockElements();
         MemorySegment segment = arena.allocate(blocks * type.blockBytes(), 64);
         SplittableRandom random = new SplittableRandom(12);
-        short scale = Float.floatToFloat16(0.0625f);
+        // Weights of size one: the groups of large blocks have scales of 6 or 8 bits besides.
+        short scale = Float.floatToFloat16(type.blockElements() == 256 ? 0x1p-11f : 0x1p-4f);
         for (long block = 0; block < blocks; block++) {
             long at = block * type.blockBytes();
             for (int i = 0; i < type.blockBytes(); i++) {
