@@ -286,6 +286,7 @@ class FluxCommandTest {
         whole.addAll(options);
         succeed(whole.toArray(String[]::new));
         assertThat(out).contains("\"steps\":6").hasLineCount(1);
+        assertThat(err).contains("memory ").contains("activations");
         assertThat(directory.resolve("log.jsonl")).content().hasLineCount(6).contains("\"loss\":");
         Path trained = directory.resolve("whole/pytorch_lora_weights.safetensors");
         assertThat(trained).exists();
