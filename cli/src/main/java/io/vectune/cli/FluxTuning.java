@@ -4,6 +4,7 @@ import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.models.flux.FlowMatching;
 import io.vectune.models.flux.FluxAdapter;
+import io.vectune.models.flux.FluxMemory;
 import io.vectune.models.flux.FluxModel;
 import io.vectune.models.flux.FluxRow;
 import io.vectune.models.flux.TrainableFluxAdapter;
@@ -91,6 +92,21 @@ final class FluxTuning implements AutoCloseable {
         output.note(
                 "data       %d rows of %d tokens, %d channels",
                 rows.size(), rows.getFirst().latents().rows(), rows.getFirst().inChannels());
+        FluxRow row = rows.getFirst();
+        long activations =
+                FluxMemory.trainingBytes(
+                        trainable.model(),
+                        set().adapters(),
+                        row.latents().rows(),
+                        row.encoderHiddenStates().rows());
+        // Parameters, gradients and two moments.
+        long optimizer = 4L * Float.BYTES * set().trainableElements();
+        output.note(
+                "memory     %s: weights %s (mapped), activations %s, adapter and optimizer %s",
+                Progress.bytes(base.storageBytes() + activations + optimizer),
+                Progress.bytes(base.storageBytes()),
+                Progress.bytes(activations),
+                Progress.bytes(optimizer));
     }
 
     /// A trainer; the caller closes it.
