@@ -39,7 +39,7 @@ public final class FluxMemory {
         long statistics = tokens * (3L * config.heads() + 4);
         long recordedDouble = tokens * (11 * dim + 2 * mlp) + statistics;
         long backwardDouble =
-                Math.max(tokens * dim + imageTokens * (dim + mlp), tokens * 4 * dim + imageTokens * 2 * dim);
+                Math.max(tokens * dim + (dim + mlp) * imageTokens, tokens * 4 * dim + 2 * dim * imageTokens);
         long recordedSingle = tokens * (8 * dim + 2 * mlp) + statistics;
         long backwardSingle = tokens * (6 * dim + mlp);
         long block = 0;
