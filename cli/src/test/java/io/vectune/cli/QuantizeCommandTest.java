@@ -160,6 +160,50 @@ class QuantizeCommandTest {
                 "1.2");
     }
 
+    /// Embedding and head, tied or not, in every format: the file gives the products of the weights in memory.
+    @Test
+    void quantizesEmbeddingAndHeadOnRequest() {
+        String[][] methods = {
+            {"--method", "hqq", "--bits", "8"},
+            {"--method", "hqq", "--bits", "3", "--axis", "0"},
+            {"--method", "nf4"},
+            {"--method", "int8"}
+        };
+        for (String model : List.of("tiny-llama", "models/llama-untied")) {
+            boolean tied = model.equals("tiny-llama");
+            String source = TEST_DATA.resolve(model).toString();
+            float[] dense = logits("--model", source);
+            for (int i = 0; i < methods.length; i++) {
+                String name = (tied ? "tied" : "untied") + i;
+                String include = tied ? "embed_tokens" : "embed_tokens,lm_head";
+                succeeds(
+                        with(
+                                new String[] {
+                                    "quantize", "--model", source, "--out", path(name), "--include", include
+                                },
+                                methods[i]));
+                assertThat(out).contains("model.embed_tokens");
+                float[] quantized = logits("--model", path(name));
+                succeeds("dequantize", "--model", path(name), "--out", path(name + "d"), "--dtype", "f32");
+                float[] again = logits("--model", path(name + "d"));
+                double size = distance(dense, new float[dense.length]);
+                assertThat(distance(again, quantized)).isLessThan(1e-5 * size);
+                assertThat(distance(dense, quantized)).isPositive();
+                assertThat(relativeError(name, "model.embed_tokens")).isBetween(1e-4, i == 1 ? 0.25 : 0.11);
+            }
+        }
+    }
+
+    private double relativeError(String name, String layer) {
+        JsonNode report = StrictJson.readObject(directory.resolve(name).resolve("quantization_report.json"));
+        return report.get("reports")
+                .valueStream()
+                .filter(each -> each.get("layer").asString().equals(layer))
+                .mapToDouble(each -> each.get("relative_error").asDouble())
+                .findFirst()
+                .orElseThrow();
+    }
+
     @Test
     void mergesBackIntoTheQuantizedFormat() {
         for (String[] method :

@@ -2,7 +2,10 @@ package io.vectune.models.checkpoint;
 
 import io.vectune.models.eval.LayerMoments;
 import io.vectune.quant.WeightQuantizer;
+import io.vectune.runtime.tensor.DType;
+import java.util.List;
 import java.util.Map;
+import tools.jackson.databind.node.ObjectNode;
 
 /// How the layers of a checkpoint are quantized.
 ///
@@ -33,6 +36,16 @@ public record QuantizationPlan(
     /// How a layer is quantized.
     public WeightQuantizer quantizerOf(String layer) {
         return own.getOrDefault(layer, quantizer);
+    }
+
+    /// The `quantization_config` of config.json.
+    ObjectNode quantizationConfig(List<String> skippedModules, DType inputType) {
+        ObjectNode config = quantizer.quantizationConfig(skippedModules, inputType);
+        if (own.values().stream().anyMatch(other -> !other.equals(quantizer))) {
+            // transformers has no place for widths by layer, and reads each layer's own
+            config.put("nbits_by_layer", true);
+        }
+        return config;
     }
 
     /// Mean square of each input of a layer; empty if it is not known.

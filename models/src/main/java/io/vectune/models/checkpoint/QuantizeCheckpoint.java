@@ -101,7 +101,7 @@ public final class QuantizeCheckpoint {
                 }
                 ModelFiles.copyBeside(model, directory.path());
                 ModelFiles.writeConfig(
-                        model, directory.path(), plan.quantizer().quantizationConfig(job.skipped(), job.inputType()));
+                        model, directory.path(), plan.quantizationConfig(job.skipped(), job.inputType()));
                 write(report, directory.path().resolve(QuantizationReport.FILE));
                 directory.commit();
                 return report;

@@ -21,16 +21,29 @@ import tools.jackson.databind.JsonNode;
 /// The tensors of a checkpoint as a model takes them, with a record of which were taken.
 final class CheckpointTensors {
     private static final int NAMES_SHOWN = 3;
+    private static final Set<String> METHODS = Set.of("hqq", "bitsandbytes");
 
     private final TensorSource source;
     private final Arena arena;
     private final LoadContext context;
     private final Set<String> taken = new HashSet<>();
+    private int quantizedWeights;
 
     CheckpointTensors(TensorSource source, Arena arena, @Nullable JsonNode quantizationConfig) {
         this.source = source;
         this.arena = arena;
         this.context = new LoadContext(arena, quantizationConfig);
+        if (quantizationConfig != null && quantizationConfig.path("quant_method").isString()) {
+            String method = quantizationConfig.path("quant_method").asString();
+            if (!METHODS.contains(method)) {
+                throw new FileFormatException(
+                        source.origin()
+                                + ": quantization_config of config.json: quant_method: expected hqq or bitsandbytes,"
+                                + " found "
+                                + method
+                                + "; this format cannot be read");
+            }
+        }
     }
 
     /// A vector as a matrix (1, size) in f32; a copy.
@@ -50,6 +63,7 @@ final class CheckpointTensors {
         if (format != null) {
             taken.addAll(format.keys(source, module));
             Weight quantized = format.load(source, module, context);
+            quantizedWeights++;
             if (quantized.outFeatures() != outFeatures || quantized.inFeatures() != inFeatures) {
                 throw new FileFormatException(
                         source.origin()
@@ -82,8 +96,17 @@ final class CheckpointTensors {
         taken.add(name);
     }
 
-    /// @throws FileFormatException if the checkpoint holds tensors that nobody took
+    /// @throws FileFormatException if the checkpoint holds tensors that nobody took, or config.json speaks of quantized
+    ///   weights and there are none
     void requireAllTaken() {
+        JsonNode config = context.quantizationConfig();
+        if (config != null && config.path("quant_method").isString() && quantizedWeights == 0) {
+            throw new FileFormatException(
+                    source.origin()
+                            + ": quantization_config of config.json says quant_method "
+                            + config.path("quant_method").asString()
+                            + ", but all weights are dense; take it out of config.json, or use the quantized weights");
+        }
         List<String> unexpected = new ArrayList<>();
         for (String name : source.names()) {
             if (!taken.contains(name) && !name.endsWith("rotary_emb.inv_freq")) {

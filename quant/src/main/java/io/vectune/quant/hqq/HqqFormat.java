@@ -43,6 +43,8 @@ public final class HqqFormat implements WeightFormat {
 
     @Override
     public QuantizedWeight load(TensorSource source, String layer, LoadContext context) {
-        return HqqStateReader.read(new EncodedState(source, layer + "."), context.arena());
+        HqqWeight weight = HqqStateReader.read(new EncodedState(source, layer + "."), context.arena());
+        HqqDeclaration.check(context.quantizationConfig(), source.origin(), layer, weight);
+        return weight;
     }
 }
