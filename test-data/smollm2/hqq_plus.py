@@ -68,7 +68,7 @@ def main(program, gguf, folder):
         corrected = report["bits_per_weight"] + 8 * report["correction_bytes"] / 2 / report["weights"]
         print(f"| {bits} ({group}) | {report['bits_per_weight']:.2f}, {corrected:.2f} with a bf16 correction | {loss(quantized):.4f} | "
               f"{loss(quantized, '--adapter', quantized / 'correction'):.4f} | {loss(quantized, '--adapter', tuned):.4f} |", flush=True)
-    for target in ("2.5", "3", "4"):
+    for target in ("2.5", "3"):
         for name, more in (("weights alone", []), ("calibrated", ["--calibration", folder / "calibration.jsonl"])):
             quantized = folder / f"t{target}{name[:1]}"
             if not quantized.exists():
