@@ -6,182 +6,104 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorSpecies;
 
-/// Transposes 8 x 8 blocks of f32 in registers of 256 bits.
+/// Transposes f32 in blocks of 4 x 4, in registers of 128 bits, which every machine has.
 ///
-/// Three rounds of a perfect shuffle: each round interleaves row i with row i + 4, which rotates the six bits of an
-/// element's address (3 of the row, 3 of the column) by one; three rotations exchange row and column.
+/// Two rounds of a perfect shuffle: each round interleaves row i with row i + 2, which rotates the four bits of an
+/// element's address (2 of the row, 2 of the column) by one; two rotations exchange row and column.
+///
+/// Blocks of 8 x 8 in registers of 256 bits need a third less instructions an element, but so much code that the
+/// compiler gave up inlining in some runs and boxed the vectors.
 final class BlockTranspose {
-    static final int BLOCK = 8;
+    static final int BLOCK = 4;
 
-    private static final VectorSpecies<Integer> I32 = IntVector.SPECIES_256;
-    private static final VectorSpecies<Float> F32 = FloatVector.SPECIES_256;
+    private static final VectorSpecies<Integer> I32 = IntVector.SPECIES_128;
+    private static final VectorSpecies<Float> F32 = FloatVector.SPECIES_128;
     private static final ByteOrder LITTLE = ByteOrder.LITTLE_ENDIAN;
-    private static final IntVector LOW = IntVector.fromArray(I32, new int[] {0, 8, 1, 9, 2, 10, 3, 11}, 0);
-    private static final IntVector HIGH = IntVector.fromArray(I32, new int[] {4, 12, 5, 13, 6, 14, 7, 15}, 0);
+    private static final IntVector LOW = IntVector.fromArray(I32, new int[] {0, 4, 1, 5}, 0);
+    private static final IntVector HIGH = IntVector.fromArray(I32, new int[] {2, 6, 3, 7}, 0);
+
+    // A product by one, the same bits, in a vector of a known class: see RegisterTiles.
+    private static final FloatVector ONE = FloatVector.broadcast(F32, 1);
 
     private BlockTranspose() {}
 
-    /// target[to + column * targetStride + row] = source[row, column] for 8 rows and 8 columns.
-    ///
-    /// @param from byte offset of the block
-    /// @param sourceStride bytes from one row to the next
-    static void fromSegment(MemorySegment source, long from, long sourceStride, float[] target, int to, int stride) {
-        IntVector a0 = IntVector.fromMemorySegment(I32, source, from, LITTLE);
-        IntVector a1 = IntVector.fromMemorySegment(I32, source, from + sourceStride, LITTLE);
-        IntVector a2 = IntVector.fromMemorySegment(I32, source, from + 2 * sourceStride, LITTLE);
-        IntVector a3 = IntVector.fromMemorySegment(I32, source, from + 3 * sourceStride, LITTLE);
-        IntVector a4 = IntVector.fromMemorySegment(I32, source, from + 4 * sourceStride, LITTLE);
-        IntVector a5 = IntVector.fromMemorySegment(I32, source, from + 5 * sourceStride, LITTLE);
-        IntVector a6 = IntVector.fromMemorySegment(I32, source, from + 6 * sourceStride, LITTLE);
-        IntVector a7 = IntVector.fromMemorySegment(I32, source, from + 7 * sourceStride, LITTLE);
-        IntVector b0 = LOW.selectFrom(a0, a4);
-        IntVector b1 = HIGH.selectFrom(a0, a4);
-        IntVector b2 = LOW.selectFrom(a1, a5);
-        IntVector b3 = HIGH.selectFrom(a1, a5);
-        IntVector b4 = LOW.selectFrom(a2, a6);
-        IntVector b5 = HIGH.selectFrom(a2, a6);
-        IntVector b6 = LOW.selectFrom(a3, a7);
-        IntVector b7 = HIGH.selectFrom(a3, a7);
-        IntVector d0 = LOW.selectFrom(b0, b4);
-        IntVector d1 = HIGH.selectFrom(b0, b4);
-        IntVector d2 = LOW.selectFrom(b1, b5);
-        IntVector d3 = HIGH.selectFrom(b1, b5);
-        IntVector d4 = LOW.selectFrom(b2, b6);
-        IntVector d5 = HIGH.selectFrom(b2, b6);
-        IntVector d6 = LOW.selectFrom(b3, b7);
-        IntVector d7 = HIGH.selectFrom(b3, b7);
-        IntVector e0 = LOW.selectFrom(d0, d4);
-        IntVector e1 = HIGH.selectFrom(d0, d4);
-        IntVector e2 = LOW.selectFrom(d1, d5);
-        IntVector e3 = HIGH.selectFrom(d1, d5);
-        IntVector e4 = LOW.selectFrom(d2, d6);
-        IntVector e5 = HIGH.selectFrom(d2, d6);
-        IntVector e6 = LOW.selectFrom(d3, d7);
-        IntVector e7 = HIGH.selectFrom(d3, d7);
-        e0.reinterpretAsFloats().intoArray(target, to);
-        e1.reinterpretAsFloats().intoArray(target, to + stride);
-        e2.reinterpretAsFloats().intoArray(target, to + 2 * stride);
-        e3.reinterpretAsFloats().intoArray(target, to + 3 * stride);
-        e4.reinterpretAsFloats().intoArray(target, to + 4 * stride);
-        e5.reinterpretAsFloats().intoArray(target, to + 5 * stride);
-        e6.reinterpretAsFloats().intoArray(target, to + 6 * stride);
-        e7.reinterpretAsFloats().intoArray(target, to + 7 * stride);
+    /// target[to + column * targetStride + row] = source[from + row * stride + column] for 4 rows and 4 * blocks
+    /// columns.
+    static void copy(float[] source, int from, int stride, int blocks, float[] target, int to, int targetStride) {
+        for (int block = 0; block < blocks; block++) {
+            int at = from + BLOCK * block;
+            int first = to + BLOCK * block * targetStride;
+            IntVector a0 = FloatVector.fromArray(F32, source, at).reinterpretAsInts();
+            IntVector a1 = FloatVector.fromArray(F32, source, at + stride).reinterpretAsInts();
+            IntVector a2 = FloatVector.fromArray(F32, source, at + 2 * stride).reinterpretAsInts();
+            IntVector a3 = FloatVector.fromArray(F32, source, at + 3 * stride).reinterpretAsInts();
+            IntVector b0 = LOW.selectFrom(a0, a2);
+            IntVector b1 = HIGH.selectFrom(a0, a2);
+            IntVector b2 = LOW.selectFrom(a1, a3);
+            IntVector b3 = HIGH.selectFrom(a1, a3);
+            ONE.mul(LOW.selectFrom(b0, b2).reinterpretAsFloats()).intoArray(target, first);
+            ONE.mul(HIGH.selectFrom(b0, b2).reinterpretAsFloats()).intoArray(target, first + targetStride);
+            ONE.mul(LOW.selectFrom(b1, b3).reinterpretAsFloats()).intoArray(target, first + 2 * targetStride);
+            ONE.mul(HIGH.selectFrom(b1, b3).reinterpretAsFloats()).intoArray(target, first + 3 * targetStride);
+        }
     }
 
-    /// target[row, column] = alpha * tile[from + column * stride + row] for 8 rows and 8 columns of the target.
+    /// target[row, column] = alpha * tile[from + column * stride + row] for 4 rows and 4 * blocks columns of the
+    /// target.
     ///
-    /// @param to byte offset of the block
-    /// @param targetStride bytes from one row to the next
+    /// @param to byte offset of the first element
+    /// @param rowBytes bytes from one row of the target to the next
     static void toSegment(
-            float[] tile, int from, int stride, float alpha, MemorySegment target, long to, long targetStride) {
-        IntVector a0 = FloatVector.fromArray(F32, tile, from).reinterpretAsInts();
-        IntVector a1 = FloatVector.fromArray(F32, tile, from + stride).reinterpretAsInts();
-        IntVector a2 = FloatVector.fromArray(F32, tile, from + 2 * stride).reinterpretAsInts();
-        IntVector a3 = FloatVector.fromArray(F32, tile, from + 3 * stride).reinterpretAsInts();
-        IntVector a4 = FloatVector.fromArray(F32, tile, from + 4 * stride).reinterpretAsInts();
-        IntVector a5 = FloatVector.fromArray(F32, tile, from + 5 * stride).reinterpretAsInts();
-        IntVector a6 = FloatVector.fromArray(F32, tile, from + 6 * stride).reinterpretAsInts();
-        IntVector a7 = FloatVector.fromArray(F32, tile, from + 7 * stride).reinterpretAsInts();
-        IntVector b0 = LOW.selectFrom(a0, a4);
-        IntVector b1 = HIGH.selectFrom(a0, a4);
-        IntVector b2 = LOW.selectFrom(a1, a5);
-        IntVector b3 = HIGH.selectFrom(a1, a5);
-        IntVector b4 = LOW.selectFrom(a2, a6);
-        IntVector b5 = HIGH.selectFrom(a2, a6);
-        IntVector b6 = LOW.selectFrom(a3, a7);
-        IntVector b7 = HIGH.selectFrom(a3, a7);
-        IntVector d0 = LOW.selectFrom(b0, b4);
-        IntVector d1 = HIGH.selectFrom(b0, b4);
-        IntVector d2 = LOW.selectFrom(b1, b5);
-        IntVector d3 = HIGH.selectFrom(b1, b5);
-        IntVector d4 = LOW.selectFrom(b2, b6);
-        IntVector d5 = HIGH.selectFrom(b2, b6);
-        IntVector d6 = LOW.selectFrom(b3, b7);
-        IntVector d7 = HIGH.selectFrom(b3, b7);
-        IntVector e0 = LOW.selectFrom(d0, d4);
-        IntVector e1 = HIGH.selectFrom(d0, d4);
-        IntVector e2 = LOW.selectFrom(d1, d5);
-        IntVector e3 = HIGH.selectFrom(d1, d5);
-        IntVector e4 = LOW.selectFrom(d2, d6);
-        IntVector e5 = HIGH.selectFrom(d2, d6);
-        IntVector e6 = LOW.selectFrom(d3, d7);
-        IntVector e7 = HIGH.selectFrom(d3, d7);
-        e0.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to, LITTLE);
-        e1.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + targetStride, LITTLE);
-        e2.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 2 * targetStride, LITTLE);
-        e3.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 3 * targetStride, LITTLE);
-        e4.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 4 * targetStride, LITTLE);
-        e5.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 5 * targetStride, LITTLE);
-        e6.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 6 * targetStride, LITTLE);
-        e7.reinterpretAsFloats().mul(alpha).intoMemorySegment(target, to + 7 * targetStride, LITTLE);
+            float[] tile, int from, int stride, float alpha, MemorySegment target, long to, long rowBytes, int blocks) {
+        FloatVector factor = FloatVector.broadcast(F32, alpha);
+        for (int block = 0; block < blocks; block++) {
+            int first = from + BLOCK * block * stride;
+            long at = to + 4L * BLOCK * block;
+            IntVector a0 = FloatVector.fromArray(F32, tile, first).reinterpretAsInts();
+            IntVector a1 = FloatVector.fromArray(F32, tile, first + stride).reinterpretAsInts();
+            IntVector a2 = FloatVector.fromArray(F32, tile, first + 2 * stride).reinterpretAsInts();
+            IntVector a3 = FloatVector.fromArray(F32, tile, first + 3 * stride).reinterpretAsInts();
+            IntVector b0 = LOW.selectFrom(a0, a2);
+            IntVector b1 = HIGH.selectFrom(a0, a2);
+            IntVector b2 = LOW.selectFrom(a1, a3);
+            IntVector b3 = HIGH.selectFrom(a1, a3);
+            FloatVector e0 = factor.mul(LOW.selectFrom(b0, b2).reinterpretAsFloats());
+            FloatVector e1 = factor.mul(HIGH.selectFrom(b0, b2).reinterpretAsFloats());
+            FloatVector e2 = factor.mul(LOW.selectFrom(b1, b3).reinterpretAsFloats());
+            FloatVector e3 = factor.mul(HIGH.selectFrom(b1, b3).reinterpretAsFloats());
+            e0.intoMemorySegment(target, at, LITTLE);
+            e1.intoMemorySegment(target, at + rowBytes, LITTLE);
+            e2.intoMemorySegment(target, at + 2 * rowBytes, LITTLE);
+            e3.intoMemorySegment(target, at + 3 * rowBytes, LITTLE);
+        }
     }
 
     /// target[row, column] += alpha * tile[from + column * stride + row]: [#toSegment], added.
     static void addToSegment(
-            float[] tile, int from, int stride, float alpha, MemorySegment target, long to, long targetStride) {
-        IntVector a0 = FloatVector.fromArray(F32, tile, from).reinterpretAsInts();
-        IntVector a1 = FloatVector.fromArray(F32, tile, from + stride).reinterpretAsInts();
-        IntVector a2 = FloatVector.fromArray(F32, tile, from + 2 * stride).reinterpretAsInts();
-        IntVector a3 = FloatVector.fromArray(F32, tile, from + 3 * stride).reinterpretAsInts();
-        IntVector a4 = FloatVector.fromArray(F32, tile, from + 4 * stride).reinterpretAsInts();
-        IntVector a5 = FloatVector.fromArray(F32, tile, from + 5 * stride).reinterpretAsInts();
-        IntVector a6 = FloatVector.fromArray(F32, tile, from + 6 * stride).reinterpretAsInts();
-        IntVector a7 = FloatVector.fromArray(F32, tile, from + 7 * stride).reinterpretAsInts();
-        IntVector b0 = LOW.selectFrom(a0, a4);
-        IntVector b1 = HIGH.selectFrom(a0, a4);
-        IntVector b2 = LOW.selectFrom(a1, a5);
-        IntVector b3 = HIGH.selectFrom(a1, a5);
-        IntVector b4 = LOW.selectFrom(a2, a6);
-        IntVector b5 = HIGH.selectFrom(a2, a6);
-        IntVector b6 = LOW.selectFrom(a3, a7);
-        IntVector b7 = HIGH.selectFrom(a3, a7);
-        IntVector d0 = LOW.selectFrom(b0, b4);
-        IntVector d1 = HIGH.selectFrom(b0, b4);
-        IntVector d2 = LOW.selectFrom(b1, b5);
-        IntVector d3 = HIGH.selectFrom(b1, b5);
-        IntVector d4 = LOW.selectFrom(b2, b6);
-        IntVector d5 = HIGH.selectFrom(b2, b6);
-        IntVector d6 = LOW.selectFrom(b3, b7);
-        IntVector d7 = HIGH.selectFrom(b3, b7);
-        IntVector e0 = LOW.selectFrom(d0, d4);
-        IntVector e1 = HIGH.selectFrom(d0, d4);
-        IntVector e2 = LOW.selectFrom(d1, d5);
-        IntVector e3 = HIGH.selectFrom(d1, d5);
-        IntVector e4 = LOW.selectFrom(d2, d6);
-        IntVector e5 = HIGH.selectFrom(d2, d6);
-        IntVector e6 = LOW.selectFrom(d3, d7);
-        IntVector e7 = HIGH.selectFrom(d3, d7);
-        e0.reinterpretAsFloats()
-                .mul(alpha)
-                .add(FloatVector.fromMemorySegment(F32, target, to, LITTLE))
-                .intoMemorySegment(target, to, LITTLE);
-        e1.reinterpretAsFloats()
-                .mul(alpha)
-                .add(FloatVector.fromMemorySegment(F32, target, to + targetStride, LITTLE))
-                .intoMemorySegment(target, to + targetStride, LITTLE);
-        e2.reinterpretAsFloats()
-                .mul(alpha)
-                .add(FloatVector.fromMemorySegment(F32, target, to + 2 * targetStride, LITTLE))
-                .intoMemorySegment(target, to + 2 * targetStride, LITTLE);
-        e3.reinterpretAsFloats()
-                .mul(alpha)
-                .add(FloatVector.fromMemorySegment(F32, target, to + 3 * targetStride, LITTLE))
-                .intoMemorySegment(target, to + 3 * targetStride, LITTLE);
-        e4.reinterpretAsFloats()
-                .mul(alpha)
-                .add(FloatVector.fromMemorySegment(F32, target, to + 4 * targetStride, LITTLE))
-                .intoMemorySegment(target, to + 4 * targetStride, LITTLE);
-        e5.reinterpretAsFloats()
-                .mul(alpha)
-                .add(FloatVector.fromMemorySegment(F32, target, to + 5 * targetStride, LITTLE))
-                .intoMemorySegment(target, to + 5 * targetStride, LITTLE);
-        e6.reinterpretAsFloats()
-                .mul(alpha)
-                .add(FloatVector.fromMemorySegment(F32, target, to + 6 * targetStride, LITTLE))
-                .intoMemorySegment(target, to + 6 * targetStride, LITTLE);
-        e7.reinterpretAsFloats()
-                .mul(alpha)
-                .add(FloatVector.fromMemorySegment(F32, target, to + 7 * targetStride, LITTLE))
-                .intoMemorySegment(target, to + 7 * targetStride, LITTLE);
+            float[] tile, int from, int stride, float alpha, MemorySegment target, long to, long rowBytes, int blocks) {
+        FloatVector factor = FloatVector.broadcast(F32, alpha);
+        for (int block = 0; block < blocks; block++) {
+            int first = from + BLOCK * block * stride;
+            long at = to + 4L * BLOCK * block;
+            IntVector a0 = FloatVector.fromArray(F32, tile, first).reinterpretAsInts();
+            IntVector a1 = FloatVector.fromArray(F32, tile, first + stride).reinterpretAsInts();
+            IntVector a2 = FloatVector.fromArray(F32, tile, first + 2 * stride).reinterpretAsInts();
+            IntVector a3 = FloatVector.fromArray(F32, tile, first + 3 * stride).reinterpretAsInts();
+            IntVector b0 = LOW.selectFrom(a0, a2);
+            IntVector b1 = HIGH.selectFrom(a0, a2);
+            IntVector b2 = LOW.selectFrom(a1, a3);
+            IntVector b3 = HIGH.selectFrom(a1, a3);
+            FloatVector e0 = factor.mul(LOW.selectFrom(b0, b2).reinterpretAsFloats());
+            FloatVector e1 = factor.mul(HIGH.selectFrom(b0, b2).reinterpretAsFloats());
+            FloatVector e2 = factor.mul(LOW.selectFrom(b1, b3).reinterpretAsFloats());
+            FloatVector e3 = factor.mul(HIGH.selectFrom(b1, b3).reinterpretAsFloats());
+            e0.add(FloatVector.fromMemorySegment(F32, target, at, LITTLE)).intoMemorySegment(target, at, LITTLE);
+            long next = at + rowBytes;
+            e1.add(FloatVector.fromMemorySegment(F32, target, next, LITTLE)).intoMemorySegment(target, next, LITTLE);
+            next += rowBytes;
+            e2.add(FloatVector.fromMemorySegment(F32, target, next, LITTLE)).intoMemorySegment(target, next, LITTLE);
+            next += rowBytes;
+            e3.add(FloatVector.fromMemorySegment(F32, target, next, LITTLE)).intoMemorySegment(target, next, LITTLE);
+        }
     }
 }

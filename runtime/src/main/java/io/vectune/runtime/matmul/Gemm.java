@@ -2,8 +2,6 @@ package io.vectune.runtime.matmul;
 
 import static io.vectune.runtime.matmul.TileKernels.LEFT_STRIDE;
 import static io.vectune.runtime.matmul.TileKernels.MAX_DEPTH;
-import static io.vectune.runtime.matmul.TileKernels.RIGHT_COLUMNS;
-import static io.vectune.runtime.matmul.TileKernels.RIGHT_STRIDE;
 
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.tensor.Matrix;
@@ -41,6 +39,13 @@ final class Gemm implements ThreadTeam.Task {
 
     private static final int PACK_ROWS = 96;
 
+    /// Columns of a weight decoded at a time: a row of them is some whole groups of a quantized weight, and contiguous
+    /// memory enough to read at full speed.
+    private static final int DECODED_COLUMNS = Math.min(256, Operand.MAX_COLUMNS);
+
+    /// Panels packed at a time from rows along the panel: contiguous memory as well.
+    private static final int PACK_PANELS = 8;
+
     /// What the depth of a block is a multiple of: the usual group size of quantized weights.
     private static final int DEPTH_STEP = 64;
 
@@ -58,6 +63,7 @@ final class Gemm implements ThreadTeam.Task {
         private float[] left = new float[0];
         private float[] right = new float[0];
         private float[] tile = new float[0];
+        private final float[] passing = new float[Operand.PASSING];
     }
 
     private static final Operand NONE = new Operand();
@@ -91,6 +97,7 @@ final class Gemm implements ThreadTeam.Task {
     private int blockDepth;
     private int tiles;
     private int panels;
+    private int packPanels;
     private int leftUnits;
     private int rightUnits;
 
@@ -199,7 +206,8 @@ final class Gemm implements ThreadTeam.Task {
         }
         packedRight = grown(packedRight, (long) panels * panelWidth * depth);
         phase = Phase.PACK_RIGHT;
-        run(team, panels * depthBlocks, (long) rightCount * depth * 8);
+        packPanels = right.depthIsRows() ? PACK_PANELS : 1;
+        run(team, (panels + packPanels - 1) / packPanels * depthBlocks, (long) rightCount * depth * 8);
     }
 
     private void packLeft(ThreadTeam team) {
@@ -214,7 +222,7 @@ final class Gemm implements ThreadTeam.Task {
     private void multiply(ThreadTeam team) {
         int threads = team.size();
         int maxTiles = Math.max(1, MAX_UNIT_ROWS / tileRows);
-        int maxPanels = Math.max(1, (right.isDecoded() ? RIGHT_COLUMNS : SPAN_TOKENS) / panelWidth);
+        int maxPanels = Math.max(1, (right.isDecoded() ? DECODED_COLUMNS : SPAN_TOKENS) / panelWidth);
         leftUnits = left.isDecoded() || !right.isDecoded() ? units(tiles, maxTiles) : 1;
         rightUnits = left.isDecoded() ? 1 : units(panels, maxPanels);
         int wanted = 2 * threads;
@@ -250,18 +258,18 @@ final class Gemm implements ThreadTeam.Task {
     public void run(int from, int to, int worker) {
         for (int unit = from; unit < to; unit++) {
             switch (phase) {
-                case PACK_LEFT -> packLeftUnit(unit);
-                case PACK_RIGHT -> packRightUnit(unit);
+                case PACK_LEFT -> packLeftUnit(unit, locals[worker]);
+                case PACK_RIGHT -> packRightUnit(unit, locals[worker]);
                 case MULTIPLY -> multiplyUnit(unit, locals[worker]);
             }
         }
     }
 
-    private void packLeftUnit(int unit) {
+    private void packLeftUnit(int unit, Local local) {
         int block = unit % depthBlocks;
         int row = unit / depthBlocks * PACK_ROWS;
         int k = block * blockDepth;
-        left.rowsTo(
+        left.toRows(
                 kernels,
                 leftFrom + row,
                 Math.min(PACK_ROWS, leftCount - row),
@@ -269,28 +277,26 @@ final class Gemm implements ThreadTeam.Task {
                 Math.min(blockDepth, depth - k),
                 packedLeft,
                 (block * tiles * tileRows + row) * LEFT_STRIDE,
-                LEFT_STRIDE);
+                LEFT_STRIDE,
+                local.passing);
     }
 
-    private void packRightUnit(int unit) {
-        int panel = unit / depthBlocks;
+    private void packRightUnit(int unit, Local local) {
+        int panel = unit / depthBlocks * packPanels;
         int k = unit % depthBlocks * blockDepth;
         int column = panel * panelWidth;
-        int columns = Math.min(panelWidth, rightCount - column);
-        int width = width(columns);
-        right.columnsTo(
+        int columns = Math.min(packPanels * panelWidth, rightCount - column);
+        right.toPanels(
                 kernels,
                 rightFrom + column,
                 columns,
                 depthFrom + k,
                 Math.min(blockDepth, depth - k),
                 packedRight,
-                panel * panelWidth * depth + k * width,
-                width);
-    }
-
-    private int width(int columns) {
-        return columns <= kernels.narrowWidth() ? kernels.narrowWidth() : panelWidth;
+                panel * panelWidth * depth,
+                panelWidth * depth,
+                k,
+                local.passing);
     }
 
     private void multiplyUnit(int unit, Local local) {
@@ -316,7 +322,7 @@ final class Gemm implements ThreadTeam.Task {
             local.left = grown(local.left, (long) paddedRows * LEFT_STRIDE);
         }
         if (right.isDecoded()) {
-            local.right = grown(local.right, (long) MAX_DEPTH * RIGHT_STRIDE);
+            local.right = grown(local.right, (long) (panelTo - panelFrom) * panelWidth * blockDepth);
         }
         for (int block = 0; block < depthBlocks; block++) {
             int k = block * blockDepth;
@@ -326,25 +332,41 @@ final class Gemm implements ThreadTeam.Task {
             if (left.isDecoded()) {
                 leftRows = local.left;
                 leftAt = 0;
-                left.decodeRows(leftFrom + rowFrom, leftFrom + rowTo, depthFrom + k, count, leftRows, LEFT_STRIDE);
+                left.toRows(
+                        kernels,
+                        leftFrom + rowFrom,
+                        rowTo - rowFrom,
+                        depthFrom + k,
+                        count,
+                        leftRows,
+                        0,
+                        LEFT_STRIDE,
+                        local.passing);
             }
             if (right.isDecoded()) {
-                right.decodeColumns(
-                        rightFrom + columnFrom, rightFrom + columnTo, depthFrom + k, count, local.right, RIGHT_STRIDE);
+                right.toPanels(
+                        kernels,
+                        rightFrom + columnFrom,
+                        columnTo - columnFrom,
+                        depthFrom + k,
+                        count,
+                        local.right,
+                        0,
+                        panelWidth * blockDepth,
+                        0,
+                        local.passing);
             }
             for (int tile = tileFrom; tile < tileTo; tile += cachedTiles) {
                 int rows = Math.min(rowTo, (tile + cachedTiles) * tileRows) - tile * tileRows;
                 for (int panel = panelFrom; panel < panelTo; panel++) {
                     int column = panel * panelWidth;
                     int columns = Math.min(columnTo - column, panelWidth);
-                    int width = width(columns);
+                    int width = kernels.width(columns);
                     float[] rightPanel = packedRight;
                     int rightAt = panel * panelWidth * depth + k * width;
-                    int rightStride = width;
                     if (right.isDecoded()) {
                         rightPanel = local.right;
-                        rightAt = column - columnFrom;
-                        rightStride = RIGHT_STRIDE;
+                        rightAt = (panel - panelFrom) * panelWidth * blockDepth;
                     }
                     int tileAt =
                             single
@@ -353,17 +375,7 @@ final class Gemm implements ThreadTeam.Task {
                                             + (tile - tileFrom) * tileRows * width;
                     int from = leftAt + (tile - tileFrom) * tileRows * LEFT_STRIDE;
                     multiplyTiles(
-                            rows,
-                            count,
-                            leftRows,
-                            from,
-                            rightPanel,
-                            rightAt,
-                            rightStride,
-                            width,
-                            local.tile,
-                            tileAt,
-                            block == 0);
+                            rows, count, leftRows, from, rightPanel, rightAt, width, local.tile, tileAt, block == 0);
                     if (block == depthBlocks - 1) {
                         write(local.tile, tileAt, width, tile * tileRows, rows, column, columns);
                     }
@@ -379,7 +391,6 @@ final class Gemm implements ThreadTeam.Task {
             int leftAt,
             float[] rightPanel,
             int rightAt,
-            int rightStride,
             int width,
             float[] tile,
             int tileAt,
@@ -396,7 +407,6 @@ final class Gemm implements ThreadTeam.Task {
                     leftAt + row * LEFT_STRIDE,
                     rightPanel,
                     rightAt,
-                    rightStride,
                     width,
                     tile,
                     at);

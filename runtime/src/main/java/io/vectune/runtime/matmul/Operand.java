@@ -1,21 +1,48 @@
 package io.vectune.runtime.matmul;
 
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.Weight;
+import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /// One side of a product: the numbers it multiplies, seen as `size` vectors of the length of the sums.
 ///
+/// A matrix or a weight, copied or decoded into left rows, or by way of a small array that stays in the first-level
+/// cache into right panels. Only whole rows are read from segments, by copies of the runtime: loops of vector loads
+/// from segments were compiled into loads lane by lane in some runs.
+///
 /// Reusable and mutable, so that a product allocates nothing; owned by a [Gemm].
 final class Operand {
-    private @Nullable Matrix matrix;
+    /// Floats that pass through the first-level cache at a time.
+    static final int PASSING = 4608;
+
+    /// Floats beside a passing row, so that rows of a power of two do not share the same few sets of the cache.
+    private static final int PASSING_PAD = 16;
+
+    /// Rows of a weight or matrix that pass at a time on the way into panels.
+    private static final int PASSING_ROWS = 16;
+
+    /// The most columns that [#toPanels] brings into panels at a time.
+    static final int MAX_COLUMNS = PASSING / PASSING_ROWS - PASSING_PAD;
+
+    /// k that pass at a time on the way into transposed panels or rows.
+    private static final int PASSING_DEPTH = 128;
+
+    private static final int PASSING_DEPTH_ROWS = 32;
+
+    private @Nullable MemorySegment segment;
+    private long origin;
+    private long stride;
     private @Nullable Weight weight;
     private boolean depthIsRows;
     private int size;
 
     /// The rows of a matrix (size, depth), or the columns of a matrix (depth, size).
     Operand of(Matrix matrix, boolean depthIsRows) {
-        this.matrix = matrix;
+        this.segment = matrix.segment();
+        this.origin = matrix.offset();
+        this.stride = matrix.stride();
         this.weight = null;
         this.depthIsRows = depthIsRows;
         this.size = depthIsRows ? matrix.columns() : matrix.rows();
@@ -24,7 +51,7 @@ final class Operand {
 
     /// The rows (output features) or the columns (input features) of a weight.
     Operand of(Weight weight, boolean depthIsRows) {
-        this.matrix = null;
+        this.segment = null;
         this.weight = weight;
         this.depthIsRows = depthIsRows;
         this.size = depthIsRows ? weight.inFeatures() : weight.outFeatures();
@@ -33,7 +60,7 @@ final class Operand {
 
     /// Lets go of the memory.
     void clear() {
-        matrix = null;
+        segment = null;
         weight = null;
     }
 
@@ -51,8 +78,10 @@ final class Operand {
         return weight != null;
     }
 
-    /// Packs vectors as rows: target[offset + i * stride + k].
-    void rowsTo(
+    /// Vectors as left rows: target[offset + i * targetStride + k].
+    ///
+    /// @param passing scratch of [#PASSING]
+    void toRows(
             TileKernels kernels,
             int from,
             int count,
@@ -60,19 +89,31 @@ final class Operand {
             int depth,
             float[] target,
             int offset,
-            int stride) {
-        Matrix source = matrix();
-        if (depthIsRows) {
-            long at = source.rowOffset(depthFrom) + 4L * from;
-            kernels.transpose(source.segment(), at, source.stride(), depth, count, target, offset, stride);
-        } else {
-            long at = source.rowOffset(from) + 4L * depthFrom;
-            kernels.copy(source.segment(), at, source.stride(), count, depth, target, offset, stride);
+            int targetStride,
+            float[] passing) {
+        if (!depthIsRows) {
+            read(from, count, depthFrom, depth, target, offset, targetStride);
+            return;
+        }
+        int step = PASSING / PASSING_DEPTH_ROWS - PASSING_PAD;
+        for (int first = 0; first < count; first += step) {
+            int columns = Math.min(step, count - first);
+            for (int k = 0; k < depth; k += PASSING_DEPTH_ROWS) {
+                int rows = Math.min(PASSING_DEPTH_ROWS, depth - k);
+                int stride = columns + PASSING_PAD;
+                read(depthFrom + k, rows, from + first, columns, passing, 0, stride);
+                int to = offset + first * targetStride + k;
+                kernels.transpose(passing, 0, stride, rows, columns, target, to, targetStride);
+            }
         }
     }
 
-    /// Packs vectors as columns: target[offset + k * stride + i].
-    void columnsTo(
+    /// Vectors as the columns of right panels, from row `panelRow` of the panels on: panel p at offset + p *
+    /// panelStride, as wide as [TileKernels#width] says.
+    ///
+    /// @param count at most [#MAX_COLUMNS]
+    /// @param passing scratch of [#PASSING]
+    void toPanels(
             TileKernels kernels,
             int from,
             int count,
@@ -80,38 +121,62 @@ final class Operand {
             int depth,
             float[] target,
             int offset,
-            int stride) {
-        Matrix source = matrix();
+            int panelStride,
+            int panelRow,
+            float[] passing) {
         if (depthIsRows) {
-            long at = source.rowOffset(depthFrom) + 4L * from;
-            kernels.copy(source.segment(), at, source.stride(), depth, count, target, offset, stride);
+            for (int k = 0; k < depth; k += PASSING_ROWS) {
+                int rows = Math.min(PASSING_ROWS, depth - k);
+                read(depthFrom + k, rows, from, count, passing, 0, count + PASSING_PAD);
+                split(kernels, passing, rows, count, target, offset, panelStride, panelRow + k);
+            }
+            return;
+        }
+        int panelWidth = kernels.panelWidth();
+        for (int column = 0, panel = offset; column < count; column += panelWidth, panel += panelStride) {
+            int columns = Math.min(panelWidth, count - column);
+            int width = kernels.width(columns);
+            for (int k = 0; k < depth; k += PASSING_DEPTH) {
+                int deep = Math.min(PASSING_DEPTH, depth - k);
+                int stride = deep + PASSING_PAD;
+                read(from + column, columns, depthFrom + k, deep, passing, 0, stride);
+                int to = panel + (panelRow + k) * width;
+                kernels.transpose(passing, 0, stride, columns, deep, target, to, width);
+            }
+        }
+    }
+
+    private static void split(
+            TileKernels kernels,
+            float[] passing,
+            int rows,
+            int count,
+            float[] target,
+            int offset,
+            int panelStride,
+            int panelRow) {
+        int panelWidth = kernels.panelWidth();
+        for (int column = 0, panel = offset; column < count; column += panelWidth, panel += panelStride) {
+            int columns = Math.min(panelWidth, count - column);
+            int width = kernels.width(columns);
+            int to = panel + panelRow * width;
+            kernels.copy(passing, column, count + PASSING_PAD, rows, columns, target, to, width);
+        }
+    }
+
+    /// A block as it is stored: target[offset + i * targetStride + j] = stored[row + i, column + j].
+    private void read(int row, int rows, int column, int columns, float[] target, int offset, int targetStride) {
+        Weight format = weight;
+        MemorySegment source = segment;
+        if (format != null) {
+            format.decode(row, row + rows, column, column + columns, target, offset, targetStride);
+        } else if (source != null) {
+            for (int i = 0; i < rows; i++) {
+                long at = origin + 4 * ((row + i) * stride + column);
+                MemorySegment.copy(source, Tensor.FLOAT, at, target, offset + i * targetStride, columns);
+            }
         } else {
-            long at = source.rowOffset(from) + 4L * depthFrom;
-            kernels.transpose(source.segment(), at, source.stride(), count, depth, target, offset, stride);
+            throw new IllegalStateException("the operand is not set");
         }
-    }
-
-    /// Decodes the rows of a weight: target[(i - from) * stride + k].
-    void decodeRows(int from, int to, int depthFrom, int depth, float[] target, int stride) {
-        weight().decode(from, to, depthFrom, depthFrom + depth, target, 0, stride);
-    }
-
-    /// Decodes columns of a weight: target[k * stride + (i - from)].
-    void decodeColumns(int from, int to, int depthFrom, int depth, float[] target, int stride) {
-        weight().decode(depthFrom, depthFrom + depth, from, to, target, 0, stride);
-    }
-
-    private Matrix matrix() {
-        if (matrix == null) {
-            throw new IllegalStateException("the operand is not a matrix");
-        }
-        return matrix;
-    }
-
-    private Weight weight() {
-        if (weight == null) {
-            throw new IllegalStateException("the operand is not a weight");
-        }
-        return weight;
     }
 }

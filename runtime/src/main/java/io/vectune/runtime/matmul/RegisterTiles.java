@@ -11,12 +11,22 @@ import jdk.incubator.vector.VectorSpecies;
 ///
 ///     c[r, v] += sum_k left[r, k] * right[k, v]         one fused multiply-add chain per lane, in the order of k
 ///
+/// The strides are constants, so that the compiler takes the checks of all indexes out of the loop: a stride in a variable
+/// cost 3 %.
+///
 /// Registers: rows * vectors accumulators, the vectors of one right row and one broadcast: 12 x 2 takes 24 + 2 + 1 = 27 of the
 /// 32 of AVX-512 and NEON, 6 x 2 takes 15 of the 16 of AVX2. 12 x 2 reaches 97 % of the peak of an AVX-512 core
 /// where 9 x 3 (27 accumulators) reaches 81 % and 14 x 2 spills.
 final class RegisterTiles {
     private static final VectorSpecies<Float> F32 = VectorWidth.F32;
     private static final int LANES = F32.length();
+
+    /// Whether there are 32 vector registers: AVX-512, and NEON whatever its width.
+    static final boolean WIDE =
+            F32.vectorBitSize() == 512 || System.getProperty("os.arch", "").equals("aarch64");
+
+    /// Left rows of a full tile.
+    static final int ROWS = WIDE ? 12 : 6;
 
     // Sums end with a product by one, the same bits: of a loop variable C2 does not know the class at first, and
     // `sum.intoArray` is compiled for every width that the process has used (the transposer's too), with an object each
@@ -26,14 +36,7 @@ final class RegisterTiles {
     private RegisterTiles() {}
 
     static void tile12x2(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            int rightStride,
-            float[] c,
-            int at) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -58,45 +61,46 @@ final class RegisterTiles {
         FloatVector c10x1 = FloatVector.fromArray(F32, c, at + 21 * LANES);
         FloatVector c11x0 = FloatVector.fromArray(F32, c, at + 22 * LANES);
         FloatVector c11x1 = FloatVector.fromArray(F32, c, at + 23 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+        for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
+            int a = leftOffset + k;
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
-            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
-            c0x0 = a.fma(b0, c0x0);
-            c0x1 = a.fma(b1, c0x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
-            c1x0 = a.fma(b0, c1x0);
-            c1x1 = a.fma(b1, c1x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
-            c2x0 = a.fma(b0, c2x0);
-            c2x1 = a.fma(b1, c2x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
-            c3x0 = a.fma(b0, c3x0);
-            c3x1 = a.fma(b1, c3x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
-            c4x0 = a.fma(b0, c4x0);
-            c4x1 = a.fma(b1, c4x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
-            c5x0 = a.fma(b0, c5x0);
-            c5x1 = a.fma(b1, c5x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 6 * LEFT_STRIDE]);
-            c6x0 = a.fma(b0, c6x0);
-            c6x1 = a.fma(b1, c6x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
-            c7x0 = a.fma(b0, c7x0);
-            c7x1 = a.fma(b1, c7x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 8 * LEFT_STRIDE]);
-            c8x0 = a.fma(b0, c8x0);
-            c8x1 = a.fma(b1, c8x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 9 * LEFT_STRIDE]);
-            c9x0 = a.fma(b0, c9x0);
-            c9x1 = a.fma(b1, c9x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 10 * LEFT_STRIDE]);
-            c10x0 = a.fma(b0, c10x0);
-            c10x1 = a.fma(b1, c10x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 11 * LEFT_STRIDE]);
-            c11x0 = a.fma(b0, c11x0);
-            c11x1 = a.fma(b1, c11x1);
+            FloatVector x = FloatVector.broadcast(F32, left[a]);
+            c0x0 = x.fma(b0, c0x0);
+            c0x1 = x.fma(b1, c0x1);
+            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
+            c1x0 = x.fma(b0, c1x0);
+            c1x1 = x.fma(b1, c1x1);
+            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
+            c2x0 = x.fma(b0, c2x0);
+            c2x1 = x.fma(b1, c2x1);
+            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
+            c3x0 = x.fma(b0, c3x0);
+            c3x1 = x.fma(b1, c3x1);
+            x = FloatVector.broadcast(F32, left[a + 4 * LEFT_STRIDE]);
+            c4x0 = x.fma(b0, c4x0);
+            c4x1 = x.fma(b1, c4x1);
+            x = FloatVector.broadcast(F32, left[a + 5 * LEFT_STRIDE]);
+            c5x0 = x.fma(b0, c5x0);
+            c5x1 = x.fma(b1, c5x1);
+            x = FloatVector.broadcast(F32, left[a + 6 * LEFT_STRIDE]);
+            c6x0 = x.fma(b0, c6x0);
+            c6x1 = x.fma(b1, c6x1);
+            x = FloatVector.broadcast(F32, left[a + 7 * LEFT_STRIDE]);
+            c7x0 = x.fma(b0, c7x0);
+            c7x1 = x.fma(b1, c7x1);
+            x = FloatVector.broadcast(F32, left[a + 8 * LEFT_STRIDE]);
+            c8x0 = x.fma(b0, c8x0);
+            c8x1 = x.fma(b1, c8x1);
+            x = FloatVector.broadcast(F32, left[a + 9 * LEFT_STRIDE]);
+            c9x0 = x.fma(b0, c9x0);
+            c9x1 = x.fma(b1, c9x1);
+            x = FloatVector.broadcast(F32, left[a + 10 * LEFT_STRIDE]);
+            c10x0 = x.fma(b0, c10x0);
+            c10x1 = x.fma(b1, c10x1);
+            x = FloatVector.broadcast(F32, left[a + 11 * LEFT_STRIDE]);
+            c11x0 = x.fma(b0, c11x0);
+            c11x1 = x.fma(b1, c11x1);
         }
         ONE.mul(c0x0).intoArray(c, at);
         ONE.mul(c0x1).intoArray(c, at + LANES);
@@ -125,14 +129,7 @@ final class RegisterTiles {
     }
 
     static void tile8x2(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            int rightStride,
-            float[] c,
-            int at) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -149,33 +146,34 @@ final class RegisterTiles {
         FloatVector c6x1 = FloatVector.fromArray(F32, c, at + 13 * LANES);
         FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 14 * LANES);
         FloatVector c7x1 = FloatVector.fromArray(F32, c, at + 15 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+        for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
+            int a = leftOffset + k;
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
-            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
-            c0x0 = a.fma(b0, c0x0);
-            c0x1 = a.fma(b1, c0x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
-            c1x0 = a.fma(b0, c1x0);
-            c1x1 = a.fma(b1, c1x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
-            c2x0 = a.fma(b0, c2x0);
-            c2x1 = a.fma(b1, c2x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
-            c3x0 = a.fma(b0, c3x0);
-            c3x1 = a.fma(b1, c3x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
-            c4x0 = a.fma(b0, c4x0);
-            c4x1 = a.fma(b1, c4x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
-            c5x0 = a.fma(b0, c5x0);
-            c5x1 = a.fma(b1, c5x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 6 * LEFT_STRIDE]);
-            c6x0 = a.fma(b0, c6x0);
-            c6x1 = a.fma(b1, c6x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
-            c7x0 = a.fma(b0, c7x0);
-            c7x1 = a.fma(b1, c7x1);
+            FloatVector x = FloatVector.broadcast(F32, left[a]);
+            c0x0 = x.fma(b0, c0x0);
+            c0x1 = x.fma(b1, c0x1);
+            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
+            c1x0 = x.fma(b0, c1x0);
+            c1x1 = x.fma(b1, c1x1);
+            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
+            c2x0 = x.fma(b0, c2x0);
+            c2x1 = x.fma(b1, c2x1);
+            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
+            c3x0 = x.fma(b0, c3x0);
+            c3x1 = x.fma(b1, c3x1);
+            x = FloatVector.broadcast(F32, left[a + 4 * LEFT_STRIDE]);
+            c4x0 = x.fma(b0, c4x0);
+            c4x1 = x.fma(b1, c4x1);
+            x = FloatVector.broadcast(F32, left[a + 5 * LEFT_STRIDE]);
+            c5x0 = x.fma(b0, c5x0);
+            c5x1 = x.fma(b1, c5x1);
+            x = FloatVector.broadcast(F32, left[a + 6 * LEFT_STRIDE]);
+            c6x0 = x.fma(b0, c6x0);
+            c6x1 = x.fma(b1, c6x1);
+            x = FloatVector.broadcast(F32, left[a + 7 * LEFT_STRIDE]);
+            c7x0 = x.fma(b0, c7x0);
+            c7x1 = x.fma(b1, c7x1);
         }
         ONE.mul(c0x0).intoArray(c, at);
         ONE.mul(c0x1).intoArray(c, at + LANES);
@@ -196,14 +194,7 @@ final class RegisterTiles {
     }
 
     static void tile6x2(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            int rightStride,
-            float[] c,
-            int at) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -216,27 +207,28 @@ final class RegisterTiles {
         FloatVector c4x1 = FloatVector.fromArray(F32, c, at + 9 * LANES);
         FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
         FloatVector c5x1 = FloatVector.fromArray(F32, c, at + 11 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+        for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
+            int a = leftOffset + k;
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
-            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
-            c0x0 = a.fma(b0, c0x0);
-            c0x1 = a.fma(b1, c0x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
-            c1x0 = a.fma(b0, c1x0);
-            c1x1 = a.fma(b1, c1x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
-            c2x0 = a.fma(b0, c2x0);
-            c2x1 = a.fma(b1, c2x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
-            c3x0 = a.fma(b0, c3x0);
-            c3x1 = a.fma(b1, c3x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
-            c4x0 = a.fma(b0, c4x0);
-            c4x1 = a.fma(b1, c4x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
-            c5x0 = a.fma(b0, c5x0);
-            c5x1 = a.fma(b1, c5x1);
+            FloatVector x = FloatVector.broadcast(F32, left[a]);
+            c0x0 = x.fma(b0, c0x0);
+            c0x1 = x.fma(b1, c0x1);
+            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
+            c1x0 = x.fma(b0, c1x0);
+            c1x1 = x.fma(b1, c1x1);
+            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
+            c2x0 = x.fma(b0, c2x0);
+            c2x1 = x.fma(b1, c2x1);
+            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
+            c3x0 = x.fma(b0, c3x0);
+            c3x1 = x.fma(b1, c3x1);
+            x = FloatVector.broadcast(F32, left[a + 4 * LEFT_STRIDE]);
+            c4x0 = x.fma(b0, c4x0);
+            c4x1 = x.fma(b1, c4x1);
+            x = FloatVector.broadcast(F32, left[a + 5 * LEFT_STRIDE]);
+            c5x0 = x.fma(b0, c5x0);
+            c5x1 = x.fma(b1, c5x1);
         }
         ONE.mul(c0x0).intoArray(c, at);
         ONE.mul(c0x1).intoArray(c, at + LANES);
@@ -253,14 +245,7 @@ final class RegisterTiles {
     }
 
     static void tile4x2(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            int rightStride,
-            float[] c,
-            int at) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -269,21 +254,22 @@ final class RegisterTiles {
         FloatVector c2x1 = FloatVector.fromArray(F32, c, at + 5 * LANES);
         FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
         FloatVector c3x1 = FloatVector.fromArray(F32, c, at + 7 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+        for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
+            int a = leftOffset + k;
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
-            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
-            c0x0 = a.fma(b0, c0x0);
-            c0x1 = a.fma(b1, c0x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
-            c1x0 = a.fma(b0, c1x0);
-            c1x1 = a.fma(b1, c1x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
-            c2x0 = a.fma(b0, c2x0);
-            c2x1 = a.fma(b1, c2x1);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
-            c3x0 = a.fma(b0, c3x0);
-            c3x1 = a.fma(b1, c3x1);
+            FloatVector x = FloatVector.broadcast(F32, left[a]);
+            c0x0 = x.fma(b0, c0x0);
+            c0x1 = x.fma(b1, c0x1);
+            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
+            c1x0 = x.fma(b0, c1x0);
+            c1x1 = x.fma(b1, c1x1);
+            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
+            c2x0 = x.fma(b0, c2x0);
+            c2x1 = x.fma(b1, c2x1);
+            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
+            c3x0 = x.fma(b0, c3x0);
+            c3x1 = x.fma(b1, c3x1);
         }
         ONE.mul(c0x0).intoArray(c, at);
         ONE.mul(c0x1).intoArray(c, at + LANES);
@@ -296,14 +282,7 @@ final class RegisterTiles {
     }
 
     static void tile12x1(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            int rightStride,
-            float[] c,
-            int at) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -316,32 +295,33 @@ final class RegisterTiles {
         FloatVector c9x0 = FloatVector.fromArray(F32, c, at + 9 * LANES);
         FloatVector c10x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
         FloatVector c11x0 = FloatVector.fromArray(F32, c, at + 11 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+        for (int k = 0, b = rightOffset; k < depth; k++, b += LANES) {
+            int a = leftOffset + k;
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
-            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
-            c0x0 = a.fma(b0, c0x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
-            c1x0 = a.fma(b0, c1x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
-            c2x0 = a.fma(b0, c2x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
-            c3x0 = a.fma(b0, c3x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
-            c4x0 = a.fma(b0, c4x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
-            c5x0 = a.fma(b0, c5x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 6 * LEFT_STRIDE]);
-            c6x0 = a.fma(b0, c6x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
-            c7x0 = a.fma(b0, c7x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 8 * LEFT_STRIDE]);
-            c8x0 = a.fma(b0, c8x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 9 * LEFT_STRIDE]);
-            c9x0 = a.fma(b0, c9x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 10 * LEFT_STRIDE]);
-            c10x0 = a.fma(b0, c10x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 11 * LEFT_STRIDE]);
-            c11x0 = a.fma(b0, c11x0);
+            FloatVector x = FloatVector.broadcast(F32, left[a]);
+            c0x0 = x.fma(b0, c0x0);
+            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
+            c1x0 = x.fma(b0, c1x0);
+            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
+            c2x0 = x.fma(b0, c2x0);
+            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
+            c3x0 = x.fma(b0, c3x0);
+            x = FloatVector.broadcast(F32, left[a + 4 * LEFT_STRIDE]);
+            c4x0 = x.fma(b0, c4x0);
+            x = FloatVector.broadcast(F32, left[a + 5 * LEFT_STRIDE]);
+            c5x0 = x.fma(b0, c5x0);
+            x = FloatVector.broadcast(F32, left[a + 6 * LEFT_STRIDE]);
+            c6x0 = x.fma(b0, c6x0);
+            x = FloatVector.broadcast(F32, left[a + 7 * LEFT_STRIDE]);
+            c7x0 = x.fma(b0, c7x0);
+            x = FloatVector.broadcast(F32, left[a + 8 * LEFT_STRIDE]);
+            c8x0 = x.fma(b0, c8x0);
+            x = FloatVector.broadcast(F32, left[a + 9 * LEFT_STRIDE]);
+            c9x0 = x.fma(b0, c9x0);
+            x = FloatVector.broadcast(F32, left[a + 10 * LEFT_STRIDE]);
+            c10x0 = x.fma(b0, c10x0);
+            x = FloatVector.broadcast(F32, left[a + 11 * LEFT_STRIDE]);
+            c11x0 = x.fma(b0, c11x0);
         }
         ONE.mul(c0x0).intoArray(c, at);
         ONE.mul(c1x0).intoArray(c, at + LANES);
@@ -358,14 +338,7 @@ final class RegisterTiles {
     }
 
     static void tile8x1(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            int rightStride,
-            float[] c,
-            int at) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -374,24 +347,25 @@ final class RegisterTiles {
         FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 5 * LANES);
         FloatVector c6x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
         FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 7 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+        for (int k = 0, b = rightOffset; k < depth; k++, b += LANES) {
+            int a = leftOffset + k;
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
-            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
-            c0x0 = a.fma(b0, c0x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
-            c1x0 = a.fma(b0, c1x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
-            c2x0 = a.fma(b0, c2x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
-            c3x0 = a.fma(b0, c3x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
-            c4x0 = a.fma(b0, c4x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
-            c5x0 = a.fma(b0, c5x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 6 * LEFT_STRIDE]);
-            c6x0 = a.fma(b0, c6x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 7 * LEFT_STRIDE]);
-            c7x0 = a.fma(b0, c7x0);
+            FloatVector x = FloatVector.broadcast(F32, left[a]);
+            c0x0 = x.fma(b0, c0x0);
+            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
+            c1x0 = x.fma(b0, c1x0);
+            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
+            c2x0 = x.fma(b0, c2x0);
+            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
+            c3x0 = x.fma(b0, c3x0);
+            x = FloatVector.broadcast(F32, left[a + 4 * LEFT_STRIDE]);
+            c4x0 = x.fma(b0, c4x0);
+            x = FloatVector.broadcast(F32, left[a + 5 * LEFT_STRIDE]);
+            c5x0 = x.fma(b0, c5x0);
+            x = FloatVector.broadcast(F32, left[a + 6 * LEFT_STRIDE]);
+            c6x0 = x.fma(b0, c6x0);
+            x = FloatVector.broadcast(F32, left[a + 7 * LEFT_STRIDE]);
+            c7x0 = x.fma(b0, c7x0);
         }
         ONE.mul(c0x0).intoArray(c, at);
         ONE.mul(c1x0).intoArray(c, at + LANES);
@@ -404,34 +378,28 @@ final class RegisterTiles {
     }
 
     static void tile6x1(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            int rightStride,
-            float[] c,
-            int at) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
         FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 3 * LANES);
         FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
         FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 5 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+        for (int k = 0, b = rightOffset; k < depth; k++, b += LANES) {
+            int a = leftOffset + k;
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
-            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
-            c0x0 = a.fma(b0, c0x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
-            c1x0 = a.fma(b0, c1x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
-            c2x0 = a.fma(b0, c2x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
-            c3x0 = a.fma(b0, c3x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 4 * LEFT_STRIDE]);
-            c4x0 = a.fma(b0, c4x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 5 * LEFT_STRIDE]);
-            c5x0 = a.fma(b0, c5x0);
+            FloatVector x = FloatVector.broadcast(F32, left[a]);
+            c0x0 = x.fma(b0, c0x0);
+            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
+            c1x0 = x.fma(b0, c1x0);
+            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
+            c2x0 = x.fma(b0, c2x0);
+            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
+            c3x0 = x.fma(b0, c3x0);
+            x = FloatVector.broadcast(F32, left[a + 4 * LEFT_STRIDE]);
+            c4x0 = x.fma(b0, c4x0);
+            x = FloatVector.broadcast(F32, left[a + 5 * LEFT_STRIDE]);
+            c5x0 = x.fma(b0, c5x0);
         }
         ONE.mul(c0x0).intoArray(c, at);
         ONE.mul(c1x0).intoArray(c, at + LANES);
@@ -442,28 +410,22 @@ final class RegisterTiles {
     }
 
     static void tile4x1(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            int rightStride,
-            float[] c,
-            int at) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
         FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 3 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += rightStride) {
+        for (int k = 0, b = rightOffset; k < depth; k++, b += LANES) {
+            int a = leftOffset + k;
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
-            FloatVector a = FloatVector.broadcast(F32, left[leftOffset + k]);
-            c0x0 = a.fma(b0, c0x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + LEFT_STRIDE]);
-            c1x0 = a.fma(b0, c1x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 2 * LEFT_STRIDE]);
-            c2x0 = a.fma(b0, c2x0);
-            a = FloatVector.broadcast(F32, left[leftOffset + k + 3 * LEFT_STRIDE]);
-            c3x0 = a.fma(b0, c3x0);
+            FloatVector x = FloatVector.broadcast(F32, left[a]);
+            c0x0 = x.fma(b0, c0x0);
+            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
+            c1x0 = x.fma(b0, c1x0);
+            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
+            c2x0 = x.fma(b0, c2x0);
+            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
+            c3x0 = x.fma(b0, c3x0);
         }
         ONE.mul(c0x0).intoArray(c, at);
         ONE.mul(c1x0).intoArray(c, at + LANES);

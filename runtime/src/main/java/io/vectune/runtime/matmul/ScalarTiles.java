@@ -31,14 +31,13 @@ final class ScalarTiles implements TileKernels {
             int leftOffset,
             float[] right,
             int rightOffset,
-            int rightStride,
             int width,
             float[] c,
             int cOffset) {
         for (int r = 0; r < rows; r++) {
             for (int k = 0; k < depth; k++) {
                 float a = left[leftOffset + r * LEFT_STRIDE + k];
-                int from = rightOffset + k * rightStride;
+                int from = rightOffset + k * width;
                 int to = cOffset + r * width;
                 for (int j = 0; j < width; j++) {
                     c[to + j] = Math.fma(a, right[from + j], c[to + j]);
@@ -49,36 +48,20 @@ final class ScalarTiles implements TileKernels {
 
     @Override
     public void transpose(
-            MemorySegment segment,
-            long from,
-            long stride,
-            int rows,
-            int columns,
-            float[] target,
-            int offset,
-            int targetStride) {
+            float[] source, int from, int stride, int rows, int columns, float[] target, int offset, int targetStride) {
         for (int row = 0; row < rows; row++) {
-            long at = from + 4 * (row * stride);
             for (int column = 0; column < columns; column++) {
-                target[offset + column * targetStride + row] = segment.get(Tensor.FLOAT, at + 4L * column);
+                target[offset + column * targetStride + row] = source[from + row * stride + column];
             }
         }
     }
 
     @Override
     public void copy(
-            MemorySegment segment,
-            long from,
-            long stride,
-            int rows,
-            int columns,
-            float[] target,
-            int offset,
-            int targetStride) {
+            float[] source, int from, int stride, int rows, int columns, float[] target, int offset, int targetStride) {
         for (int row = 0; row < rows; row++) {
-            long at = from + 4 * (row * stride);
             for (int column = 0; column < columns; column++) {
-                target[offset + row * targetStride + column] = segment.get(Tensor.FLOAT, at + 4L * column);
+                target[offset + row * targetStride + column] = source[from + row * stride + column];
             }
         }
     }

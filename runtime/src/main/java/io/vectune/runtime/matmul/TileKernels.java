@@ -7,8 +7,8 @@ import java.lang.foreign.MemorySegment;
 ///
 /// A product has a left side, whose elements are broadcast, and a right side, whose elements lie along the lanes. The
 /// left side is kept row by row with the fixed row stride [#LEFT_STRIDE], so that the addresses of a register tile
-/// differ by constants and a decoded weight needs no repacking. The right side is a panel of [#panelWidth] columns, one
-/// row per k.
+/// differ by constants and a decoded weight needs no repacking. The right side lies in panels of [#panelWidth] columns,
+/// one row per k, without gaps: a panel is one stream of cache lines.
 ///
 /// Every output element is one chain of fused multiply-adds in the order of k, starting from what the tile holds, so
 /// neither the tile's shape nor the cut into blocks of k changes a bit.
@@ -22,11 +22,6 @@ interface TileKernels {
     /// the same few sets of the cache.
     int LEFT_STRIDE = MAX_DEPTH + 16;
 
-    /// Columns of a right panel that is decoded from a weight, and its row stride (an odd number of cache lines).
-    int RIGHT_COLUMNS = 128;
-
-    int RIGHT_STRIDE = RIGHT_COLUMNS + 16;
-
     /// Left rows of the largest register tile.
     int tileRows();
 
@@ -36,9 +31,14 @@ interface TileKernels {
     /// Columns of the narrow last panel: one vector.
     int narrowWidth();
 
+    /// The width of a panel of so many columns.
+    default int width(int columns) {
+        return columns <= narrowWidth() ? narrowWidth() : panelWidth();
+    }
+
     /// Adds the product of a block of left rows and one panel to the tile buffer:
     ///
-    ///     c[cOffset + r * width + j] += sum_k left[leftOffset + r * LEFT_STRIDE + k] * right[rightOffset + k * rightStride + j]
+    ///     c[cOffset + r * width + j] += sum_k left[leftOffset + r * LEFT_STRIDE + k] * right[rightOffset + k * width + j]
     ///
     /// for r in [0, rows). Rows up to [#tileRows] may be computed as well: the caller keeps them readable and writable
     /// and ignores them.
@@ -52,39 +52,21 @@ interface TileKernels {
             int leftOffset,
             float[] right,
             int rightOffset,
-            int rightStride,
             int width,
             float[] c,
             int cOffset);
 
-    /// Transposes a block of a matrix into an array:
+    /// Copies a block:
     ///
-    ///     target[offset + column * targetStride + row] = source[row, column]
-    ///
-    /// @param from byte offset of the block's first element
-    /// @param stride elements from one row of the source to the next
-    void transpose(
-            MemorySegment source,
-            long from,
-            long stride,
-            int rows,
-            int columns,
-            float[] target,
-            int offset,
-            int targetStride);
-
-    /// Copies a block of a matrix into an array:
-    ///
-    ///     target[offset + row * targetStride + column] = source[row, column]
+    ///     target[offset + row * targetStride + column] = source[from + row * stride + column]
     void copy(
-            MemorySegment source,
-            long from,
-            long stride,
-            int rows,
-            int columns,
-            float[] target,
-            int offset,
-            int targetStride);
+            float[] source, int from, int stride, int rows, int columns, float[] target, int offset, int targetStride);
+
+    /// Transposes a block:
+    ///
+    ///     target[offset + column * targetStride + row] = source[from + row * stride + column]
+    void transpose(
+            float[] source, int from, int stride, int rows, int columns, float[] target, int offset, int targetStride);
 
     /// Writes a tile buffer to the result: target[row, column] (+)= alpha * tile[offset + row * width + column].
     ///
