@@ -22,8 +22,7 @@ final class RegisterTiles {
     private static final int LANES = F32.length();
 
     /// Whether there are 32 vector registers: AVX-512, and NEON whatever its width.
-    static final boolean WIDE =
-            F32.vectorBitSize() == 512 || System.getProperty("os.arch", "").equals("aarch64");
+    static final boolean WIDE = F32.vectorBitSize() == 512 || System.getProperty("os.arch", "").equals("aarch64");
 
     /// Left rows of a full tile.
     static final int ROWS = WIDE ? 12 : 6;
@@ -35,8 +34,7 @@ final class RegisterTiles {
 
     private RegisterTiles() {}
 
-    static void tile12x2(
-            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile12x2(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -128,8 +126,7 @@ final class RegisterTiles {
         ONE.mul(c11x1).intoArray(c, at + 23 * LANES);
     }
 
-    static void tile8x2(
-            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile8x2(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -193,8 +190,7 @@ final class RegisterTiles {
         ONE.mul(c7x1).intoArray(c, at + 15 * LANES);
     }
 
-    static void tile6x2(
-            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile6x2(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -244,8 +240,7 @@ final class RegisterTiles {
         ONE.mul(c5x1).intoArray(c, at + 11 * LANES);
     }
 
-    static void tile4x2(
-            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile4x2(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -281,8 +276,7 @@ final class RegisterTiles {
         ONE.mul(c3x1).intoArray(c, at + 7 * LANES);
     }
 
-    static void tile12x1(
-            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile12x1(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -337,8 +331,7 @@ final class RegisterTiles {
         ONE.mul(c11x0).intoArray(c, at + 11 * LANES);
     }
 
-    static void tile8x1(
-            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile8x1(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -377,8 +370,7 @@ final class RegisterTiles {
         ONE.mul(c7x0).intoArray(c, at + 7 * LANES);
     }
 
-    static void tile6x1(
-            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile6x1(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -409,8 +401,7 @@ final class RegisterTiles {
         ONE.mul(c5x0).intoArray(c, at + 5 * LANES);
     }
 
-    static void tile4x1(
-            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile4x1(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);

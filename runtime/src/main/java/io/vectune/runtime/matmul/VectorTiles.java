@@ -118,8 +118,8 @@ final class VectorTiles implements TileKernels {
                 FloatVector value = factor.mul(FloatVector.fromArray(F32, tile, from + column));
                 long position = at + 4L * column;
                 if (accumulate) {
-                    value.add(FloatVector.fromMemorySegment(F32, segment, position, LITTLE))
-                            .intoMemorySegment(segment, position, LITTLE);
+                    FloatVector sum = value.add(FloatVector.fromMemorySegment(F32, segment, position, LITTLE));
+                    sum.intoMemorySegment(segment, position, LITTLE);
                 } else {
                     value.intoMemorySegment(segment, position, LITTLE);
                 }
