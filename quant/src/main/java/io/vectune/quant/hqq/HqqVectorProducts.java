@@ -113,8 +113,7 @@ final class HqqVectorProducts implements HqqProducts {
     }
 
     /// sum_g scale * (zeroPoint - center) * (sum of the inputs of g) over the groups `[from, count)` of a row.
-    private static float shift(
-            HqqCodes codes, int group, int from, int count, int center, float[] sums, int sumsFrom) {
+    private static float shift(HqqCodes codes, int group, int from, int count, int center, float[] sums, int sumsFrom) {
         FloatVector total = FloatVector.zero(F32);
         int i = from;
         for (; i <= count - LANES; i += LANES) {
