@@ -146,9 +146,7 @@ class DamagedCheckpointTest {
     @Test
     void namesDamagedFourBitTensors() {
         refused(
-                damaged(
-                        "nf4",
-                        (tensors, arena) -> get(tensors, "weight.absmax").setFloat(5, Float.POSITIVE_INFINITY)),
+                damaged("nf4", (tensors, arena) -> get(tensors, "weight.absmax").setFloat(5, Float.POSITIVE_INFINITY)),
                 LAYER + ".weight.absmax",
                 "found Infinity at [5]");
         refused(

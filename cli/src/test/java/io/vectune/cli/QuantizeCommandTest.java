@@ -178,9 +178,7 @@ class QuantizeCommandTest {
                 String include = tied ? "embed_tokens" : "embed_tokens,lm_head";
                 succeeds(
                         with(
-                                new String[] {
-                                    "quantize", "--model", source, "--out", path(name), "--include", include
-                                },
+                                new String[] {"quantize", "--model", source, "--out", path(name), "--include", include},
                                 methods[i]));
                 assertThat(out).contains("model.embed_tokens");
                 float[] quantized = logits("--model", path(name));
