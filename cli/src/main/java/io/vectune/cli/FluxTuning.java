@@ -95,10 +95,7 @@ final class FluxTuning implements AutoCloseable {
         FluxRow row = rows.getFirst();
         long activations =
                 FluxMemory.trainingBytes(
-                        trainable.model(),
-                        set().adapters(),
-                        row.latents().rows(),
-                        row.encoderHiddenStates().rows());
+                        trainable.model(), set().adapters(), row.latents().rows(), row.encoderHiddenStates().rows());
         // Parameters, gradients and two moments.
         long optimizer = 4L * Float.BYTES * set().trainableElements();
         output.note(
