@@ -98,7 +98,7 @@ final class BenchCommand implements Callable<Integer> {
         int size = threads > 0 ? threads : CpuTopology.usablePhysicalCores();
         Output output = Output.of(spec);
         KernelTier.Choice tier = KernelTier.choice();
-        if (tier.tier() == KernelTier.SCALAR) {
+        if (tier.tier() == KernelTier.SCALAR && !tier.fallback()) {
             output.note("warning: the slow scalar tier is in use: %s", tier.reason());
         }
         @Nullable SpeedBaseline recorded = check == null ? null : comparable(check, size, tier.vectorBits(), cases);

@@ -85,7 +85,7 @@ final class ConvertCommand implements Callable<Integer> {
             Output.checkFile(out, force);
         }
         try (Host host = Host.open(model, null, List.of(), 0);
-                AdapterSet set = AdapterFiles.read(in, Host.sites(host.model()), host.compute())) {
+                AdapterSet set = AdapterFiles.read(in, host.model().sites(), host.compute())) {
             switch (format) {
                 case "peft" -> AdapterFiles.write(set, out, AdapterFiles.Format.PEFT, force);
                 case "lora-lite" -> AdapterFiles.write(set, out, AdapterFiles.Format.LORA_LITE, force);

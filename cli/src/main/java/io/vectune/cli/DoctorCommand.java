@@ -52,7 +52,7 @@ final class DoctorCommand implements Callable<Integer> {
             report.forEach((key, value) -> out.printf(Locale.ROOT, "%-34s %s%n", key.replace('_', ' '), value));
             out.flush();
         }
-        if (choice.tier() == KernelTier.SCALAR) {
+        if (choice.tier() == KernelTier.SCALAR && !choice.fallback()) {
             spec.commandLine().getErr().println("warning: the slow scalar tier is in use: " + choice.reason());
         }
         return 0;

@@ -36,6 +36,18 @@ final class Failures {
         return failure instanceof UsageException ? Vectune.USAGE : Vectune.FAILURE;
     }
 
+    /// What no command expects: a stack that is too small, a class that is missing or cannot start.
+    static int broken(Error failure, PrintWriter err, boolean debug) {
+        if (debug) {
+            failure.printStackTrace(err);
+        }
+        Throwable cause = failure.getCause();
+        Throwable reason = failure instanceof ExceptionInInitializerError && cause != null ? cause : failure;
+        err.println("vectune: " + oneLine(describe(reason)));
+        err.flush();
+        return Vectune.FAILURE;
+    }
+
     private static String describe(Throwable failure) {
         String message = String.valueOf(failure.getMessage());
         return switch (failure) {

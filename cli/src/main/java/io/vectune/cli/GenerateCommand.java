@@ -13,6 +13,7 @@ import java.io.InputStreamReader;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -130,22 +131,25 @@ final class GenerateCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         Output output = Output.of(spec);
         GenerationOptions checked = options(Set.of());
+        if (system != null && source.prompt != null) {
+            throw new UsageException("--system belongs to --message and --chat, found --prompt");
+        }
         try (Host opened = host.open(quantize.quantizer())) {
             TextSide text = TextSide.of(host.model());
             GenerationOptions options = options(stopTokens(opened.loaded().generation(), text));
+            int positions = opened.model().config().maxPositionEmbeddings();
+            requireContext(positions);
             if (source.chat) {
                 chat(output, opened, text, options);
                 return 0;
             }
             int[] prompt = prompt(text);
-            int longest = opened.model().config().maxPositionEmbeddings();
-            int capacity =
-                    context == null
-                            ? (int)
-                                    Math.min(
-                                            Math.max(longest, prompt.length + 1L),
-                                            (long) prompt.length + checked.maxTokens())
-                            : Math.min(context, Math.max(longest, prompt.length + 1));
+            if (prompt.length >= positions) {
+                output.note(
+                        "warning: the prompt has %d tokens, but the model was made for %d positions; expect poor text",
+                        prompt.length, positions);
+            }
+            int capacity = context == null ? capacity(prompt.length, checked.maxTokens(), positions) : context;
             if (prompt.length == 0) {
                 throw new UsageException("--prompt: expected at least one token, found an empty text");
             }
@@ -157,10 +161,24 @@ final class GenerateCommand implements Callable<Integer> {
                                 + capacity);
             }
             try (DecoderSession session = opened.session(capacity)) {
-                generate(output, session, text, prompt, options);
+                generate(output, session, text, prompt, 0, options);
             }
         }
         return 0;
+    }
+
+    private void requireContext(int positions) {
+        if (context != null && (context < 1 || context > positions)) {
+            throw new UsageException(
+                    "--context: expected 1 to " + positions + ", the positions of the model, found " + context);
+        }
+    }
+
+    /// Up to the model's positions; a prompt that is longer still gets its answer.
+    private static int capacity(int prompt, int maxTokens, int positions) {
+        long wanted = (long) prompt + maxTokens;
+        long most = prompt < positions ? positions : (long) prompt + positions;
+        return Math.toIntExact(Math.min(wanted, most));
     }
 
     private GenerationOptions options(Set<Integer> stopTokens) {
@@ -206,8 +224,9 @@ final class GenerateCommand implements Callable<Integer> {
         return format;
     }
 
+    /// @param held how many tokens of the prompt the session holds already
     private Continuation generate(
-            Output output, DecoderSession session, TextSide text, int[] prompt, GenerationOptions options) {
+            Output output, DecoderSession session, TextSide text, int[] prompt, int held, GenerationOptions options) {
         PrintWriter out = output.out();
         StreamingDecoder decoder = text.tokenizer().streamingDecoder(true);
         StringBuilder whole = new StringBuilder();
@@ -215,6 +234,7 @@ final class GenerateCommand implements Callable<Integer> {
                 TextGeneration.run(
                         session,
                         prompt,
+                        held,
                         options,
                         token -> {
                             String piece = decoder.add(token);
@@ -257,6 +277,8 @@ final class GenerateCommand implements Callable<Integer> {
         if (Progress.onTerminal()) {
             output.note("One message a line; an empty line or the end of the input ends the conversation.");
         }
+        // What the cache holds: a turn computes only what its conversation adds to it.
+        int[] cached = {};
         try (DecoderSession session = opened.session(capacity)) {
             for (String line = in.readLine(); line != null && !line.isBlank(); line = in.readLine()) {
                 messages.add(Map.of("role", "user", "content", line));
@@ -268,11 +290,19 @@ final class GenerateCommand implements Callable<Integer> {
                                     + " tokens, the session holds "
                                     + capacity);
                 }
-                session.rewind(0);
-                Continuation answer = generate(output, session, text, prompt, options);
+                int held = Math.min(commonPrefix(cached, prompt), prompt.length - 1);
+                session.rewind(held);
+                Continuation answer = generate(output, session, text, prompt, held, options);
                 int[] tokens = answer.tokens().stream().mapToInt(Integer::intValue).toArray();
+                cached = Arrays.copyOf(prompt, session.position());
+                System.arraycopy(tokens, 0, cached, prompt.length, cached.length - prompt.length);
                 messages.add(Map.of("role", "assistant", "content", text.tokenizer().decode(tokens, true)));
             }
         }
+    }
+
+    private static int commonPrefix(int[] a, int[] b) {
+        int mismatch = Arrays.mismatch(a, b);
+        return mismatch < 0 ? a.length : mismatch;
     }
 }

@@ -3,7 +3,6 @@ package io.vectune.cli;
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.AdapterSet.Weighted;
-import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
@@ -52,7 +51,7 @@ final class Host implements AutoCloseable {
                                     layer -> {});
             for (AdapterReference reference : references) {
                 adapters.add(
-                        new Weighted(AdapterFiles.read(reference.path(), sites(model), compute), reference.weight()));
+                        new Weighted(AdapterFiles.read(reference.path(), model.sites(), compute), reference.weight()));
             }
             this.adapterSet = compose(adapters);
         } catch (RuntimeException failure) {
@@ -77,11 +76,6 @@ final class Host implements AutoCloseable {
             throw new UsageException("--threads: expected 1 to " + MAX_THREADS + ", found " + threads);
         }
         return threads > 0 ? threads : CpuTopology.usablePhysicalCores();
-    }
-
-    /// The parts that adapters can sit on.
-    static List<LayerSite> sites(DecoderModel model) {
-        return model.sites();
     }
 
     private static @Nullable AdapterSet compose(List<Weighted> members) {

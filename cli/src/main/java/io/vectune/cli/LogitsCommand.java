@@ -50,6 +50,13 @@ final class LogitsCommand implements Callable<Integer> {
                 Arena arena = Arena.ofShared()) {
             int vocabSize = opened.model().config().vocabSize();
             int[] ids = TokenList.parse("--tokens", tokens, vocabSize);
+            int positions = opened.model().config().maxPositionEmbeddings();
+            if (ids.length > positions) {
+                Output.of(spec)
+                        .note(
+                                "warning: %d tokens, but the model was made for %d positions; logits beyond are poor",
+                                ids.length, positions);
+            }
             Tensor logits = Tensor.allocate(arena, DType.F32, ids.length, vocabSize);
             try (DecoderSession session = opened.session(ids.length)) {
                 session.appendAll(ids, logits.asMatrix());

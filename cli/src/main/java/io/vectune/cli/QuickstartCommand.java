@@ -118,7 +118,7 @@ final class QuickstartCommand implements Callable<Integer> {
         config.put("base_model_name_or_path", model.toString());
         Path adapter = out.resolve("adapter");
         try (AdapterSet set =
-                AdapterSet.create(AdapterConfig.of("dora", config), Host.sites(quantized), host.compute(), 0)) {
+                AdapterSet.create(AdapterConfig.of("dora", config), quantized.sites(), host.compute(), 0)) {
             List<StepRecord> records = tune(output, host, model, set, train);
             PeftDirectory.write(set, adapter, true);
             TuningReport report = TuningReport.of(model, set, trainerOptions(), records);

@@ -233,8 +233,8 @@ final class TuneCommand implements Callable<Integer> {
         }
         requireNone(FluxTuneOptions.NAMES, "Flux transformers, and " + model + " is none");
         TuneTarget target = TuneTarget.of(out, start.initFrom);
-        target.check(resume, force);
-        try (Host host = Host.open(model, quantize.quantizer(), List.of(), threads)) {
+        try (OutputLock _ = target.lock(resume, force);
+                Host host = Host.open(model, quantize.quantizer(), List.of(), threads)) {
             TextSide text = TextSide.of(model);
             DataSet rows = data.load(text, host.model(), output);
             BatchPlan batches = batches(rows);
@@ -282,8 +282,8 @@ final class TuneCommand implements Callable<Integer> {
         requireNone(FluxTuneOptions.OF_DECODERS, "decoders, and " + model + " is a Flux transformer");
         requireRowsOfAStep();
         TuneTarget target = TuneTarget.ofFlux(out);
-        target.check(resume, force);
-        try (FluxHost host = new FluxHost(model, quantize.quantizer(), List.of(), threads)) {
+        try (OutputLock _ = target.lock(resume, force);
+                FluxHost host = new FluxHost(model, quantize.quantizer(), List.of(), threads)) {
             FlowMatching task = flux.task(host.adapters().base().config(), seed);
             try (FluxTuning tuning = FluxTuning.open(host, data.path(), start.method, start.initFrom, adapter, seed)) {
                 tuning.print(output);
@@ -378,13 +378,13 @@ final class TuneCommand implements Callable<Integer> {
         if (initFrom != null) {
             adapter.requireNone("--init-from");
             calibration.requireNone("--init-from");
-            return AdapterFiles.read(initFrom, Host.sites(host.model()), host.compute());
+            return AdapterFiles.read(initFrom, host.model().sites(), host.compute());
         }
         CalibratedStart calibrated = calibration.start(host, text, data, output);
         int rows = calibrated.rows().size() + calibrated.opposites().size();
         try (@Nullable Progress progress = rows == 0 ? null : Progress.start(output.err(), "calibrate", rows, "rows")) {
             AdapterConfig config = adapter.config(String.valueOf(start.method), model, totalSteps);
-            adapter.requireMemory(config.select(Host.sites(host.model()), false));
+            adapter.requireMemory(config.select(host.model().sites(), false));
             return calibrated.create(
                     config,
                     host.model(),
@@ -408,6 +408,8 @@ final class TuneCommand implements Callable<Integer> {
         if (resume) {
             trainer.resume(target.checkpoint());
             output.note("resumed after step %d of %d", trainer.stepsDone(), total);
+        } else {
+            target.removeCheckpoint();
         }
         Path file = log;
         try (Progress progress = Progress.start(output.err(), "tune", total, "steps");

@@ -71,8 +71,19 @@ record TuneTarget(Path adapter, boolean directory, Path report, Path checkpoint)
         }
     }
 
-    /// Refuses what would be overwritten, before any work.
-    void check(boolean resume, boolean force) {
+    /// Refuses what would be overwritten, before any work, and keeps other runs away from it until the end.
+    OutputLock lock(boolean resume, boolean force) {
+        OutputLock lock = OutputLock.of(adapter);
+        try {
+            check(resume, force);
+            return lock;
+        } catch (RuntimeException refused) {
+            lock.close();
+            throw refused;
+        }
+    }
+
+    private void check(boolean resume, boolean force) {
         boolean interrupted = Files.isRegularFile(checkpoint);
         if (interrupted && !resume && !force) {
             throw new VectuneException(
@@ -100,6 +111,11 @@ record TuneTarget(Path adapter, boolean directory, Path report, Path checkpoint)
     void write(Consumer<Path> writer, TuningReport result) {
         writer.accept(adapter);
         result.write(report);
+        removeCheckpoint();
+    }
+
+    /// Removes the checkpoint of this run, or of an earlier one that is started again.
+    void removeCheckpoint() {
         try {
             Files.deleteIfExists(checkpoint);
         } catch (IOException failure) {

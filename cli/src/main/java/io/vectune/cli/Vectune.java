@@ -1,11 +1,18 @@
 package io.vectune.cli;
 
+import io.vectune.runtime.compute.KernelTier;
 import java.io.PrintWriter;
+import java.lang.ref.Reference;
 import java.nio.charset.StandardCharsets;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.HelpCommand;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.ParseResult;
+import picocli.CommandLine.RunLast;
 import picocli.CommandLine.ScopeType;
 
 /// The `vectune` command. Results go to stdout, everything else to stderr; exit code 0 for success, 1 for a failure, 2
@@ -53,8 +60,9 @@ public final class Vectune {
     }
 
     private static int run(String... arguments) {
+        Vectune vectune = new Vectune();
         try {
-            return commandLine().execute(arguments);
+            return commandLine(vectune).execute(arguments);
         } catch (OutOfMemoryError exhausted) {
             System.err.println(
                     "vectune: out of memory ("
@@ -62,19 +70,63 @@ public final class Vectune {
                             + "); ask for less (--max-tokens, --context, --rank, --batch-size, --threads), or give the JVM more"
                             + " (VECTUNE_JAVA_OPTS=-Xmx...)");
             return FAILURE;
+        } catch (Error broken) {
+            return Failures.broken(broken, new PrintWriter(System.err, true, StandardCharsets.UTF_8), vectune.debug);
         }
     }
 
     /// The command line, ready to execute; tests use it as the program does.
     static CommandLine commandLine() {
-        Vectune vectune = new Vectune();
+        return commandLine(new Vectune());
+    }
+
+    private static CommandLine commandLine(Vectune vectune) {
         CommandLine line = new CommandLine(vectune);
         line.setOut(new PrintWriter(System.out, true, StandardCharsets.UTF_8));
         line.setErr(new PrintWriter(System.err, true, StandardCharsets.UTF_8));
         line.setCaseInsensitiveEnumValuesAllowed(true);
+        line.setExecutionStrategy(Vectune::execute);
         line.setParameterExceptionHandler(Failures::wrongUsage);
         line.setExecutionExceptionHandler(
                 (failure, command, parsed) -> Failures.failed(failure, command, vectune.debug));
         return line;
+    }
+
+    private static int execute(ParseResult parsed) {
+        Integer helped = CommandLine.executeHelpRequest(parsed);
+        if (helped != null) {
+            return helped;
+        }
+        warnOfSlowKernels(parsed.commandSpec().commandLine());
+        return new RunLast().execute(parsed);
+    }
+
+    /// @throws ParameterException if the properties of the kernels make no sense
+    private static void warnOfSlowKernels(CommandLine line) {
+        KernelTier.Choice choice;
+        if (ModuleLayer.boot().findModule("jdk.incubator.vector").isEmpty()) {
+            // The library warns of the same, for those who have no stderr of this program.
+            Logger library = Logger.getLogger(KernelTier.class.getPackageName());
+            try {
+                library.setLevel(Level.OFF);
+                choice = choice(line);
+            } finally {
+                Reference.reachabilityFence(library);
+            }
+        } else {
+            choice = choice(line);
+        }
+        if (choice.fallback()) {
+            line.getErr().println("warning: the slow scalar tier is in use: " + choice.reason());
+        }
+    }
+
+    private static KernelTier.Choice choice(CommandLine line) {
+        try {
+            return KernelTier.choice();
+        } catch (ExceptionInInitializerError unusable) {
+            Throwable cause = unusable.getCause();
+            throw new ParameterException(line, String.valueOf(cause == null ? unusable : cause.getMessage()));
+        }
     }
 }

@@ -3,6 +3,7 @@ package io.vectune.models.generate;
 import io.vectune.models.decoder.DecoderSession;
 import io.vectune.runtime.tensor.Matrix;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.IntPredicate;
 
@@ -44,12 +45,29 @@ public final class TextGeneration {
     /// @param listener gets each token as it comes; false ends the text
     public static Continuation run(
             DecoderSession session, int[] prompt, GenerationOptions options, IntPredicate listener) {
+        return run(session, prompt, 0, options, listener);
+    }
+
+    /// Appends the rest of a prompt to the session, whose text ends with its first tokens, and continues it.
+    ///
+    /// @param prompt the whole of it
+    /// @param held how many tokens of it the session holds already; at least one is left to append
+    /// @param listener gets each token as it comes; false ends the text
+    public static Continuation run(
+            DecoderSession session, int[] prompt, int held, GenerationOptions options, IntPredicate listener) {
+        if (held < 0 || held > session.position() || (held > 0 && held >= prompt.length)) {
+            throw new IllegalArgumentException(
+                    "held: expected 0 to "
+                            + Math.max(0, Math.min(session.position(), prompt.length - 1))
+                            + ", found "
+                            + held);
+        }
         TokenSampler sampler = new TokenSampler(options);
         for (int token : prompt) {
             sampler.see(token);
         }
         long start = System.nanoTime();
-        Matrix logits = session.append(prompt);
+        Matrix logits = session.append(held == 0 ? prompt : Arrays.copyOfRange(prompt, held, prompt.length));
         long prompted = System.nanoTime();
         List<Integer> tokens = new ArrayList<>();
         End end = End.MAX_TOKENS;
