@@ -85,11 +85,14 @@ class RefusalTest {
         assertThat(start("--add-modules", "jdk.incubator.vector", "-Dvectune.vectorBits=1000")).isEqualTo(2);
         assertThat(err).contains("-Dvectune.vectorBits: expected 128").doesNotContain("\tat ");
         assertThat(start()).as(err).isZero();
-        assertThat(err).containsOnlyOnce("--add-modules jdk.incubator.vector").contains("warning: the slow scalar tier");
+        assertThat(err)
+                .containsOnlyOnce("--add-modules jdk.incubator.vector")
+                .contains("warning: the slow scalar tier");
     }
 
     private int start(String... options) throws IOException, InterruptedException {
-        List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin/java").toString()));
+        List<String> command =
+                new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin/java").toString()));
         command.addAll(List.of(options));
         command.addAll(List.of("-cp", System.getProperty("java.class.path"), Vectune.class.getName(), "info", MODEL));
         Process process = new ProcessBuilder(command).redirectOutput(ProcessBuilder.Redirect.DISCARD).start();

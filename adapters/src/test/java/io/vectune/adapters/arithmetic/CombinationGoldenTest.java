@@ -98,7 +98,21 @@ class CombinationGoldenTest {
         SafetensorsFile golden = golden("allocation");
         int steps = Integer.parseInt(Objects.requireNonNull(golden.metadata().get("total_step")));
         Map<String, Object> options =
-                Map.of("init_r", 5, "target_r", 2, "total_step", steps, "tinit", 2, "tfinal", 2, "deltaT", 2, "target_modules", List.of("q_proj"));
+                Map.of(
+                        "init_r",
+                        5,
+                        "target_r",
+                        2,
+                        "total_step",
+                        steps,
+                        "tinit",
+                        2,
+                        "tfinal",
+                        2,
+                        "deltaT",
+                        2,
+                        "target_modules",
+                        List.of("q_proj"));
         AdapterConfig config = AdapterConfig.of("adalora", options);
         List<LayerSite> sites = new ArrayList<>();
         for (int layer = 0; layer < 2; layer++) {

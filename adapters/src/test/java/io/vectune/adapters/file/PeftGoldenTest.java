@@ -62,8 +62,7 @@ class PeftGoldenTest {
             case "f32" -> new DenseWeight(golden.tensor("weight"));
             case "bf16" -> new DenseWeight(golden.tensor("weight.bf16"));
             default -> {
-                Weight packed =
-                        WeightFormats.of(golden, base).orElseThrow().load(golden, base, LoadContext.of(arena));
+                Weight packed = WeightFormats.of(golden, base).orElseThrow().load(golden, base, LoadContext.of(arena));
                 Matrix decoded = Matrix.allocate(arena, packed.outFeatures(), packed.inFeatures());
                 decode(packed, decoded);
                 assertThat(decoded.toArray()).containsExactly(golden.tensor("weight").asMatrix().toArray());

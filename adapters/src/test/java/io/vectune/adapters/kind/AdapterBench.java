@@ -157,8 +157,7 @@ final class AdapterBench implements AutoCloseable {
             close("gradient of " + name, doubles(gradients.get(index)), expected, rtol);
         }
         double[] expected =
-                derivatives(
-                        "of x", input, () -> dot(oracle.forward(layer, parameters, constants, input), upstream));
+                derivatives("of x", input, () -> dot(oracle.forward(layer, parameters, constants, input), upstream));
         close("gradient of x", doubles(gradInput), expected, rtol);
     }
 

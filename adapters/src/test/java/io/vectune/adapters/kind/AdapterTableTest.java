@@ -28,8 +28,7 @@ class AdapterTableTest {
 
     private static boolean has(List<String> names, String kind, String base) {
         return names.stream()
-                .anyMatch(name ->
-                        name.equals(kind + base) || (name.startsWith(kind + "-") && name.endsWith(base)));
+                .anyMatch(name -> name.equals(kind + base) || (name.startsWith(kind + "-") && name.endsWith(base)));
     }
 
     @Test

@@ -86,10 +86,11 @@ class FormulaTest {
         try (AdapterBench bench = new AdapterBench(true, 2)) {
             Adapter adapter = bench.create(each.kind, each.options);
             bench.perturb(adapter, each.distance);
-            AdapterOracle oracle = (layer, p, constants, x) -> {
-                AdapterOracle.Layer changed = each.change.of(layer, p);
-                return layer.linear(x, changed.weight(), changed.bias());
-            };
+            AdapterOracle oracle =
+                    (layer, p, constants, x) -> {
+                        AdapterOracle.Layer changed = each.change.of(layer, p);
+                        return layer.linear(x, changed.weight(), changed.bias());
+                    };
             bench.check(adapter, CallOptions.INFERENCE, oracle, RTOL);
             bench.checkMerge(adapter, oracle, RTOL);
         }
@@ -350,8 +351,7 @@ class FormulaTest {
                 int j = o / (OUT / 2);
                 int n = i / (IN / 2);
                 for (int c = 0; c < 2; c++) {
-                    change[o * IN + i] +=
-                            a[i * 4 + 2 * j + c] * b[(j * 4 + 2 * n + c) * (OUT / 2) + o % (OUT / 2)];
+                    change[o * IN + i] += a[i * 4 + 2 * j + c] * b[(j * 4 + 2 * n + c) * (OUT / 2) + o % (OUT / 2)];
                 }
             }
         }

@@ -59,13 +59,14 @@ public record LayerSelection(boolean model, List<String> include, List<String> e
         if (candidates.stream().anyMatch(layer -> isSelected(layer) || !isKeptDense(layer))) {
             return;
         }
-        QuantizedLayers.formatOf(source).ifPresent(format -> {
-            throw new VectuneException(
-                    source.origin()
-                            + ": its layers are quantized already ("
-                            + format
-                            + "); quantize the original model, or make this one dense first with vectune dequantize");
-        });
+        QuantizedLayers.formatOf(source)
+                .ifPresent(format -> {
+                    throw new VectuneException(
+                            source.origin()
+                                    + ": its layers are quantized already ("
+                                    + format
+                                    + "); quantize the original model, or make this one dense first with vectune dequantize");
+                });
     }
 
     private static boolean isQuantizable(DType dtype) {

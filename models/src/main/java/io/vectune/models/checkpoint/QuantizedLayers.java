@@ -44,9 +44,10 @@ final class QuantizedLayers {
     static Optional<String> formatOf(TensorSource source) {
         try (Arena arena = Arena.ofShared()) {
             return layerNames(source).stream()
-                    .flatMap(layer -> WeightFormats.of(source, layer)
-                            .map(format -> format.load(source, layer, LoadContext.of(arena)).description())
-                            .stream())
+                    .flatMap(layer ->
+                            WeightFormats.of(source, layer)
+                                    .map(format -> format.load(source, layer, LoadContext.of(arena)).description())
+                                    .stream())
                     .findFirst();
         }
     }

@@ -78,8 +78,8 @@ public final class DecoderBatchSession implements AutoCloseable {
     ///
     /// @param tokens for each text; an empty array leaves a text, and its row of logits, as it is
     /// @return (texts, vocabSize), overwritten by the next call
-    /// @throws IllegalArgumentException if there is no token, no room, or a token outside the vocabulary; all texts are as
-    ///   before
+    /// @throws IllegalArgumentException if there is no token, no room, or a token outside the vocabulary; all texts are
+    ///   as before
     public Matrix append(List<int[]> tokens) {
         List<DecoderBlock.CachedText> texts = new ArrayList<>();
         List<RowGroups.Run> groups = new ArrayList<>();

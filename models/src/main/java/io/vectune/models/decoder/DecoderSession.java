@@ -84,8 +84,8 @@ public final class DecoderSession implements AutoCloseable {
     /// Appends tokens and gives the logits after the last one.
     ///
     /// @return (1, vocabSize), overwritten by the next call
-    /// @throws IllegalArgumentException if there is no token, no room, or a token outside the vocabulary; the session is
-    ///   as before
+    /// @throws IllegalArgumentException if there is no token, no room, or a token outside the vocabulary; the session
+    ///   is as before
     public Matrix append(int... tokens) {
         require(tokens);
         Workspace workspace = compute.workspace();

@@ -229,7 +229,8 @@ class DataSetTest {
         assertThatThrownBy(() -> DataSet.load(latin, tokenizer, CHAT, PLAIN))
                 .hasMessage(latin + ", line 1: expected UTF-8, found other bytes");
         Path second = folder.resolve("second.jsonl");
-        Files.writeString(second, "{\"input_ids\": [1, 2]}\r\n{\"input_ids\": \"\u00ff\"}", StandardCharsets.ISO_8859_1);
+        Files.writeString(
+                second, "{\"input_ids\": [1, 2]}\r\n{\"input_ids\": \"\u00ff\"}", StandardCharsets.ISO_8859_1);
         assertThatThrownBy(() -> DataSet.load(second, tokenizer, CHAT, PLAIN))
                 .hasMessage(second + ", line 2: expected UTF-8, found other bytes");
         Path chat =

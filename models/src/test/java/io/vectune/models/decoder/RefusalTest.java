@@ -133,14 +133,14 @@ class RefusalTest {
     @Test
     void closesTwice() {
         DecoderSession session = new DecoderSession(model, Map.of(), compute, 8);
-        DecoderBatchSession batch =
-                new DecoderBatchSession(model, List.of(), compute, new int[] {RowGroups.BASE}, 8);
+        DecoderBatchSession batch = new DecoderBatchSession(model, List.of(), compute, new int[] {RowGroups.BASE}, 8);
         DecoderPass pass = DecoderPass.forEvaluation(model, Map.of(), compute, new PassLimits(8, 8));
         for (AutoCloseable each : List.of(session, batch, pass)) {
-            assertThatCode(() -> {
-                        each.close();
-                        each.close();
-                    })
+            assertThatCode(
+                            () -> {
+                                each.close();
+                                each.close();
+                            })
                     .doesNotThrowAnyException();
         }
     }

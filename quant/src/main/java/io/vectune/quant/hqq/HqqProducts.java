@@ -1,6 +1,5 @@
 package io.vectune.quant.hqq;
 
-import io.vectune.quant.lanes.ByteRows;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 
@@ -16,12 +15,12 @@ interface HqqProducts {
     /// The kernels of the active tier.
     HqqProducts ACTIVE = KernelTier.active() == KernelTier.VECTOR ? new HqqVectorProducts() : new HqqScalarProducts();
 
-    /// The product for the units `[unitFrom, unitTo)`.
+    /// The product for one unit.
     ///
     /// @param prepared for each token its inputs; from `sums` on for each token the sums of its inputs over the groups
     ///   of a row; then, where [#inBlocks], for each token its inputs as [#arrange] orders them
     /// @param y (tokens, outFeatures)
-    void multiply(HqqCodes codes, int unitFrom, int unitTo, float[] prepared, int sums, int tokens, Matrix y);
+    void multiply(HqqCodes codes, int unit, float[] prepared, int sums, int tokens, Matrix y);
 
     /// Number of units of a weight.
     static int units(HqqCodes codes) {
@@ -52,13 +51,7 @@ interface HqqProducts {
     int BLOCK = 4 * Math.max(KernelTier.choice().vectorBits() / 32, 1);
 
     /// Orders one row of input by blocks: first the columns of byte 0 of all lanes, then those of byte 1, ...
-    ///
-    /// @param plain for the compute type F32, whose kernel asks for its powers of two: see [ByteRows#arrange]
-    static void arrange(float[] values, int from, int count, int to, boolean plain) {
-        if (plain && KernelTier.active() == KernelTier.VECTOR) {
-            ByteRows.arrange(values, from, count, values, to);
-            return;
-        }
+    static void arrange(float[] values, int from, int count, int to) {
         int lanes = BLOCK / 4;
         for (int block = 0; block < count; block += BLOCK) {
             for (int part = 0; part < 4; part++) {

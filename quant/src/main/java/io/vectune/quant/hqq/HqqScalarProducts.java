@@ -6,13 +6,7 @@ import io.vectune.runtime.tensor.Tensor;
 /// The scalar tier of [HqqProducts]: one row after the other in formula order.
 final class HqqScalarProducts implements HqqProducts {
     @Override
-    public void multiply(HqqCodes codes, int unitFrom, int unitTo, float[] prepared, int sums, int tokens, Matrix y) {
-        for (int unit = unitFrom; unit < unitTo; unit++) {
-            multiplyUnit(codes, unit, prepared, tokens, y);
-        }
-    }
-
-    private static void multiplyUnit(HqqCodes codes, int unit, float[] prepared, int tokens, Matrix y) {
+    public void multiply(HqqCodes codes, int unit, float[] prepared, int sums, int tokens, Matrix y) {
         HqqGeometry geometry = codes.geometry();
         if (HqqProducts.groupedRows(geometry)) {
             int apart = geometry.outFeatures() / geometry.groupSize();

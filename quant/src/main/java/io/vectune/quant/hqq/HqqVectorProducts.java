@@ -6,9 +6,7 @@ import static io.vectune.quant.hqq.HqqVectorKernels.weights;
 import static io.vectune.quant.hqq.HqqVectorKernels.word;
 import static io.vectune.quant.hqq.HqqVectorKernels.words;
 
-import io.vectune.quant.lanes.ByteRows;
 import io.vectune.quant.lanes.Lanes;
-import io.vectune.quant.lanes.ReadAhead;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
@@ -36,46 +34,7 @@ final class HqqVectorProducts implements HqqProducts {
     private static final FloatVector LEVELS = FloatVector.zero(F32).addIndex(1);
 
     @Override
-    public void multiply(HqqCodes codes, int unitFrom, int unitTo, float[] prepared, int sums, int tokens, Matrix y) {
-        HqqGeometry geometry = codes.geometry();
-        if (geometry.axis() == 0) {
-            for (int unit = unitFrom; unit < unitTo; unit++) {
-                multiplyUnit(codes, unit, prepared, sums, tokens, y);
-            }
-            return;
-        }
-        boolean pairs = HqqProducts.inBlocks(geometry) && codes.computeDtype() == DType.F32;
-        int unitBytes = geometry.inFeatures() * geometry.packing().wordBytes();
-        int block = Math.max(1, ReadAhead.BYTES / unitBytes);
-        for (int from = unitFrom; from < unitTo; from += block) {
-            int to = Math.min(from + block, unitTo);
-            readAhead(codes, from, to);
-            if (pairs) {
-                multiplyPairs(codes, from, to, prepared, sums, tokens, y);
-                continue;
-            }
-            for (int unit = from; unit < to; unit++) {
-                multiplyUnit(codes, unit, prepared, sums, tokens, y);
-            }
-        }
-    }
-
-    /// Brings the words of units, and the group values of their rows in all slots, into the cache.
-    private static void readAhead(HqqCodes codes, int unitFrom, int unitTo) {
-        HqqGeometry geometry = codes.geometry();
-        long wordBytes = geometry.packing().wordBytes();
-        long words = (long) (unitTo - unitFrom) * geometry.inFeatures();
-        long word = (long) unitFrom * geometry.inFeatures();
-        ReadAhead.read(codes.packed(), word * wordBytes, words * wordBytes);
-        long values = 4 * (words / geometry.groupSize());
-        for (int slot = 0; slot < geometry.packing().slots(); slot++) {
-            long value = 4 * ((slot * codes.words() + word) / geometry.groupSize());
-            ReadAhead.read(codes.scale(), value, values);
-            ReadAhead.read(codes.zeroPoint(), value, values);
-        }
-    }
-
-    private static void multiplyUnit(HqqCodes codes, int unit, float[] prepared, int sums, int tokens, Matrix y) {
+    public void multiply(HqqCodes codes, int unit, float[] prepared, int sums, int tokens, Matrix y) {
         HqqGeometry geometry = codes.geometry();
         int inFeatures = geometry.inFeatures();
         int slots = geometry.packing().slots();
@@ -96,13 +55,13 @@ final class HqqVectorProducts implements HqqProducts {
         }
         boolean wholeGroups =
                 geometry.axis() == 1 && geometry.groupSize() % LANES == 0 && inFeatures % geometry.groupSize() == 0;
-        boolean inBlocks = HqqProducts.inBlocks(geometry) && tokens < 4 && byTable(codes);
+        boolean inBlocks = tokens < 4 && HqqProducts.inBlocks(geometry) && (plain || byTable(codes));
         int blocks = sums + tokens * (inFeatures / geometry.groupSize());
         for (int slot = 0; slot < slots; slot++) {
             long row = HqqProducts.firstRow(codes, slot) + unit;
             if (row < Math.min(HqqProducts.firstRow(codes, slot + 1), geometry.outFeatures())) {
                 if (inBlocks) {
-                    multiplyBlocks(codes, (int) row, prepared, blocks, tokens, y);
+                    multiplyBlocks(codes, (int) row, prepared, sums, blocks, tokens, y);
                 } else if (wholeGroups && (plain || tokens >= 4)) {
                     multiplyGroups(codes, (int) row, prepared, sums, tokens, y);
                 } else {
@@ -112,18 +71,17 @@ final class HqqVectorProducts implements HqqProducts {
         }
     }
 
-    /// sum_g scale * (zeroPoint - center) * (sum of the inputs of g) over the groups `[from, count)` of a row.
-    private static float shift(HqqCodes codes, int group, int from, int count, int center, float[] sums, int sumsFrom) {
+    /// sum_g scale * zeroPoint * (sum of the inputs of g) over the groups of a row.
+    private static float shift(HqqCodes codes, int group, int count, float[] sums, int sumsFrom) {
         FloatVector total = FloatVector.zero(F32);
-        int i = from;
+        int i = 0;
         for (; i <= count - LANES; i += LANES) {
-            FloatVector product =
-                    floats(codes.scale(), group + i).mul(floats(codes.zeroPoint(), group + i).sub(center));
+            FloatVector product = floats(codes.scale(), group + i).mul(floats(codes.zeroPoint(), group + i));
             total = product.fma(FloatVector.fromArray(F32, sums, sumsFrom + i), total);
         }
         float sum = Lanes.sum(total);
         for (; i < count; i++) {
-            sum = Math.fma(codes.scale(group + i) * (codes.zeroPoint(group + i) - center), sums[sumsFrom + i], sum);
+            sum = Math.fma(codes.scale(group + i) * codes.zeroPoint(group + i), sums[sumsFrom + i], sum);
         }
         return sum;
     }
@@ -133,71 +91,54 @@ final class HqqVectorProducts implements HqqProducts {
         return codes.computeDtype() == DType.BF16 && LANES == 16 && codes.geometry().packing().slotBits() <= 4;
     }
 
-    /// Axis 1, bytes, F32: two slots of a unit at a time, or two units of whole bytes.
-    private static void multiplyPairs(
-            HqqCodes codes, int unitFrom, int unitTo, float[] prepared, int sums, int tokens, Matrix y) {
-        int slots = codes.geometry().packing().slots();
-        int rowsOfSlot = codes.geometry().outFeatures() / slots;
-        for (int token = 0; token < tokens; token++) {
-            for (int unit = unitFrom; unit < unitTo; unit += slots == 1 ? 2 : 1) {
-                if (slots == 1) {
-                    twoRows(codes, unit, Math.min(unit + 1, unitTo - 1), prepared, sums, tokens, token, y);
-                }
-                for (int slot = 0; slot + 1 < slots; slot += 2) {
-                    int row = slot * rowsOfSlot + unit;
-                    twoRows(codes, row, row + rowsOfSlot, prepared, sums, tokens, token, y);
-                }
-            }
-        }
-    }
-
-    /// sum_g scale * sum_i (code_i - center) x_i, less what is left of the zero points for whole groups.
-    private static void twoRows(
-            HqqCodes codes, int row, int next, float[] prepared, int sums, int tokens, int token, Matrix y) {
+    /// Axis 1, bytes, one row: four bytes of a lane are four columns, which `x` from `blocks` on is arranged for.
+    private static void multiplyBlocks(HqqCodes codes, int row, float[] x, int sums, int blocks, int tokens, Matrix y) {
         HqqGeometry geometry = codes.geometry();
-        HqqPacking packing = geometry.packing();
         int inFeatures = geometry.inFeatures();
-        int groups = inFeatures / geometry.groupSize();
-        int sumsAt = sums + token * groups;
-        int rowsOfSlot = geometry.outFeatures() / packing.slots();
-        // Any code will do; one near the zero points leaves small differences.
-        int center = Math.clamp(Math.round(codes.zeroPoint(row * groups)), 0, packing.mask());
-        long to = y.rowOffset(token);
-        int whole = groups / LANES * LANES;
-        boolean rest = whole < groups;
-        ByteRows.grouped(
-                codes.packed(),
-                (long) (row % rowsOfSlot) * inFeatures,
-                packing.shift(row / rowsOfSlot),
-                (long) (next % rowsOfSlot) * inFeatures,
-                packing.shift(next / rowsOfSlot),
-                inFeatures,
-                packing.slotBits(),
-                center,
-                codes.scale(),
-                codes.zeroPoint(),
-                4L * row * groups,
-                4L * next * groups,
-                whole,
-                Integer.numberOfTrailingZeros(geometry.groupSize()),
-                prepared,
-                sums + tokens * groups + token * inFeatures,
-                sumsAt,
-                y.segment(),
-                to + 4L * row,
-                rest ? shift(codes, row * groups, whole, groups, center, prepared, sumsAt) : 0,
-                to + 4L * next,
-                rest ? shift(codes, next * groups, whole, groups, center, prepared, sumsAt) : 0);
-    }
-
-    /// Axis 1, bytes, BF16, one row: four bytes of a lane are four columns, which `x` from `blocks` on is arranged for.
-    private static void multiplyBlocks(HqqCodes codes, int row, float[] x, int blocks, int tokens, Matrix y) {
-        int inFeatures = codes.geometry().inFeatures();
+        int groupsOfRow = inFeatures / geometry.groupSize();
+        int group = row * groupsOfRow;
         long flat = (long) row * inFeatures;
         for (int token = 0; token < tokens; token++) {
-            float sum = rowByTable(codes, flat, x, blocks + token * inFeatures);
+            int xFrom = blocks + token * inFeatures;
+            float sum =
+                    codes.computeDtype() == DType.F32
+                            ? rowOfBlocks(codes, flat, x, xFrom)
+                                    - shift(codes, group, groupsOfRow, x, sums + token * groupsOfRow)
+                            : rowByTable(codes, flat, x, xFrom);
             y.segment().set(Tensor.FLOAT, y.rowOffset(token) + 4L * row, sum);
         }
+    }
+
+    /// sum_g scale * sum_i code_i x_i: the part of the zero points is subtracted for whole groups.
+    private static float rowOfBlocks(HqqCodes codes, long flat, float[] x, int xFrom) {
+        HqqGeometry geometry = codes.geometry();
+        HqqPacking packing = geometry.packing();
+        MemorySegment packed = codes.packed();
+        MemorySegment scale = codes.scale();
+        int log = Integer.numberOfTrailingZeros(geometry.groupSize());
+        int inFeatures = geometry.inFeatures();
+        int slot = (int) (flat / codes.words());
+        long word = flat - slot * codes.words();
+        int shift = packing.shift(slot);
+        int mask = packing.mask();
+        long scaleAt = 4 * (flat >> log);
+        FloatVector total = FloatVector.zero(F32);
+        for (int i = 0; i < inFeatures; i += 4 * LANES) {
+            IntVector bytes = IntVector.fromMemorySegment(I32, packed, word + i, ByteOrder.LITTLE_ENDIAN);
+            FloatVector x0 = FloatVector.fromArray(F32, x, xFrom + i);
+            FloatVector x1 = FloatVector.fromArray(F32, x, xFrom + i + LANES);
+            FloatVector x2 = FloatVector.fromArray(F32, x, xFrom + i + 2 * LANES);
+            FloatVector x3 = FloatVector.fromArray(F32, x, xFrom + i + 3 * LANES);
+            IntVector code0 = bytes.lanewise(VectorOperators.LSHR, shift).and(mask);
+            IntVector code1 = bytes.lanewise(VectorOperators.LSHR, shift + 8).and(mask);
+            IntVector code2 = bytes.lanewise(VectorOperators.LSHR, shift + 16).and(mask);
+            IntVector code3 = bytes.lanewise(VectorOperators.LSHR, shift + 24).and(mask);
+            FloatVector part0 = Lanes.toFloat(code1).fma(x1, Lanes.toFloat(code0).mul(x0));
+            FloatVector part1 = Lanes.toFloat(code3).fma(x3, Lanes.toFloat(code2).mul(x2));
+            FloatVector scales = FloatVector.broadcast(F32, scale.get(Tensor.FLOAT, scaleAt + 4L * (i >> log)));
+            total = part0.add(part1).fma(scales, total);
+        }
+        return Lanes.sum(total);
     }
 
     /// BF16, four bits or less: the weights of all codes of a group are a table with the right roundings.
@@ -250,7 +191,7 @@ final class HqqVectorProducts implements HqqProducts {
             if (plain && wide && quads) {
                 sum =
                         rowOfWords(codes, flat, x, token * inFeatures)
-                                - shift(codes, row * groupsOfRow, 0, groupsOfRow, 0, x, sums + token * groupsOfRow);
+                                - shift(codes, row * groupsOfRow, groupsOfRow, x, sums + token * groupsOfRow);
             } else if (plain && geometry.groupSize() % (2 * LANES) == 0) {
                 sum = rowOfPairs(codes, wide, flat, x, token * inFeatures);
             } else {

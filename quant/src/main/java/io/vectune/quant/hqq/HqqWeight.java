@@ -3,6 +3,8 @@ package io.vectune.quant.hqq;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
 import io.vectune.quant.WeightQuantizer;
+import io.vectune.quant.lanes.TableRows;
+import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
@@ -12,6 +14,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.SequencedMap;
+import org.jspecify.annotations.Nullable;
 
 /// A weight quantized by HQQ: packed integer codes, and a scale and a float zero point for each group.
 ///
@@ -26,6 +29,8 @@ public final class HqqWeight implements QuantizedWeight {
     private final HqqMeta zeroMeta;
     private final HqqCodes codes;
     private final WeightNorms norms = new WeightNorms(this);
+    private final boolean tabled;
+    private @Nullable TableRows tableRows;
 
     /// @param packed exactly the words that `geometry` asks for
     HqqWeight(HqqConfig config, HqqGeometry geometry, MemorySegment packed, HqqMeta scaleMeta, HqqMeta zeroMeta) {
@@ -45,6 +50,14 @@ public final class HqqWeight implements QuantizedWeight {
                         scaleMeta.decoded(),
                         zeroMeta.decoded(),
                         config.computeDtype());
+        this.tabled =
+                KernelTier.active() == KernelTier.VECTOR
+                        && geometry.axis() == 1
+                        && geometry.packing().slots() == 2
+                        && config.computeDtype() == DType.F32
+                        && geometry.outFeatures() % 2 == 0
+                        && geometry.inFeatures() % geometry.groupSize() == 0
+                        && TableRows.supports(geometry.inFeatures(), geometry.groupSize());
     }
 
     /// The code width.
@@ -143,6 +156,9 @@ public final class HqqWeight implements QuantizedWeight {
 
     @Override
     public int preparedLength(int tokens) {
+        if (tabled) {
+            return Math.multiplyExact(tokens, inFeatures());
+        }
         int arranged = HqqProducts.inBlocks(geometry()) ? inFeatures() : 0;
         return Math.multiplyExact(tokens, inFeatures() + groupsOfRow() + arranged);
     }
@@ -157,6 +173,9 @@ public final class HqqWeight implements QuantizedWeight {
         for (int token = 0; token < tokens; token++) {
             int from = token * inFeatures;
             MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, from, inFeatures);
+            if (tabled) {
+                continue;
+            }
             int to = tokens * inFeatures + token * groupsOfRow();
             for (int group = 0; group < groupsOfRow(); group++) {
                 float sum = 0;
@@ -167,7 +186,7 @@ public final class HqqWeight implements QuantizedWeight {
             }
             if (HqqProducts.inBlocks(geometry())) {
                 int blocks = tokens * (inFeatures + groupsOfRow()) + from;
-                HqqProducts.arrange(prepared, from, inFeatures, blocks, computeDtype() == DType.F32);
+                HqqProducts.arrange(prepared, from, inFeatures, blocks);
             }
         }
     }
@@ -181,12 +200,48 @@ public final class HqqWeight implements QuantizedWeight {
 
     @Override
     public int units() {
-        return HqqProducts.units(codes);
+        return tabled ? outFeatures() / 2 : HqqProducts.units(codes);
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
-        HqqProducts.ACTIVE.multiply(codes, unitFrom, unitTo, prepared, tokens * inFeatures(), tokens, y);
+        if (tabled) {
+            tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
+            return;
+        }
+        for (int unit = unitFrom; unit < unitTo; unit++) {
+            HqqProducts.ACTIVE.multiply(codes, unit, prepared, tokens * inFeatures(), tokens, y);
+        }
+    }
+
+    @Override
+    public synchronized long fusedBytes() {
+        return tableRows == null ? 0 : tableRows.bytes();
+    }
+
+    /// The layout of the fused product, made when it is first needed: 4-bit codes in bytes, F32, groups along the rows.
+    private synchronized TableRows tableRows() {
+        if (tableRows == null) {
+            int groupColumns = geometry().groupSize() % 64 == 0 ? 64 : 32;
+            tableRows = new TableRows(outFeatures(), inFeatures(), groupColumns, TableRows.integers(), this::readRow);
+        }
+        return tableRows;
+    }
+
+    private void readRow(int row, byte[] rowCodes, float[] factor, float[] offset) {
+        long flat = (long) row * inFeatures();
+        int slot = (int) (flat / codes.words());
+        int shift = geometry().packing().shift(slot);
+        long word = flat - slot * codes.words();
+        for (int i = 0; i < rowCodes.length; i++) {
+            rowCodes[i] = (byte) ((packed().get(Tensor.BYTE, word + i) & 0xFF) >>> shift & 15);
+        }
+        int columns = rowCodes.length / factor.length;
+        for (int i = 0; i < factor.length; i++) {
+            int group = (int) ((flat + (long) i * columns) / geometry().groupSize());
+            factor[i] = codes.scale(group);
+            offset[i] = -codes.zeroPoint(group) * codes.scale(group);
+        }
     }
 
     @Override

@@ -52,7 +52,8 @@ public enum KernelTier {
             if (asked.equals("vector")) {
                 throw new IllegalStateException(reason, absent);
             }
-            System.getLogger(KernelTier.class.getPackageName()).log(Level.WARNING, "Vectune computes slowly: " + reason);
+            System.getLogger(KernelTier.class.getPackageName())
+                    .log(Level.WARNING, "Vectune computes slowly: " + reason);
             return new Choice(SCALAR, 0, reason, true);
         }
         int bits = VectorWidth.bits();

@@ -8,8 +8,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
 
 /// The row operations of one session as one reusable task, so that a call allocates nothing.
 ///
-/// A session runs one operation at a time. One inside a parallel region of the same session finds the task taken and gets
-/// its own.
+/// A session runs one operation at a time. One inside a parallel region of the same session finds the task taken and
+/// gets its own.
 final class RowTasks implements ThreadTeam.Task {
     private enum Operation {
         NONE,
@@ -69,8 +69,7 @@ final class RowTasks implements ThreadTeam.Task {
     }
 
     /// [RmsNorm#backward] without the gradient of the weight.
-    void normBackward(
-            Matrix x, Matrix weight, Matrix inverseRms, Matrix gradY, Matrix gradX, boolean accumulate) {
+    void normBackward(Matrix x, Matrix weight, Matrix inverseRms, Matrix gradY, Matrix gradX, boolean accumulate) {
         set(x, weight, inverseRms, gradY, gradX);
         flag = accumulate;
         run(Operation.NORM_BACKWARD);
@@ -118,8 +117,7 @@ final class RowTasks implements ThreadTeam.Task {
     public void run(int from, int to, int worker) {
         switch (operation) {
             case NONE -> throw new IllegalStateException("no operation is running");
-            case NORM ->
-                    NORM.forward(a, b, number, c, d, compute.scratch(worker, 0, RmsNormKernel.LANES), from, to);
+            case NORM -> NORM.forward(a, b, number, c, d, compute.scratch(worker, 0, RmsNormKernel.LANES), from, to);
             case NORM_UNSAVED ->
                     NORM.forward(a, b, number, c, null, compute.scratch(worker, 0, RmsNormKernel.LANES), from, to);
             case NORM_BACKWARD ->
