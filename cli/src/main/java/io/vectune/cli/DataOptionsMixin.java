@@ -42,7 +42,7 @@ final class DataOptionsMixin {
         return load(file, maxLength, appendEos, text, model, output);
     }
 
-    /// Reads the rows of a file; says what was cut or left out, and what is longer than the model's positions.
+    /// Reads the rows of a file; says what was cut or has no loss, and what is longer than the model's positions.
     static DataSet load(Path file, int maxLength, boolean appendEos, TextSide text, DecoderModel model, Output output) {
         if (maxLength < 2) {
             throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
@@ -53,10 +53,10 @@ final class DataOptionsMixin {
                     "%s: %d of %d rows were longer than %d tokens and lost their end (--max-length)",
                     file, rows.truncatedRows(), rows.rows().size(), maxLength);
         }
-        if (rows.skippedRows() > 0) {
+        if (rows.unlabelledRows() > 0) {
             output.note(
-                    "%s: left out %d rows without a labelled token among their first %d (--max-length)",
-                    file, rows.skippedRows(), maxLength);
+                    "%s: %d rows have no labelled token among their first %d (--max-length) and add nothing to the loss",
+                    file, rows.unlabelledRows(), maxLength);
         }
         int positions = model.config().maxPositionEmbeddings();
         long beyond = rows.rows().stream().filter(row -> row.ids().length > positions).count();

@@ -24,20 +24,20 @@ import org.jspecify.annotations.Nullable;
 ///
 /// - `.txt`: one document, tokenized as a whole and cut into rows of the maximal length; the loss is on every token.
 /// - `.jsonl`: one JSON object a line, all of one kind: `text`; `prompt` and `completion`; `messages`; or `input_ids`
-///   with optional `labels` (-100: no loss). Other keys are left alone; empty lines are skipped, and so are rows
-///   without a labelled token.
+///   with optional `labels` (-100: no loss). Other keys are left alone; empty lines are skipped. A row without a
+///   labelled token keeps its place in the batches, as in transformers, and adds nothing to the loss.
 public final class DataSet {
     private final String origin;
     private final List<TokenRow> rows;
     private final int truncatedRows;
-    private final int skippedRows;
+    private final int unlabelledRows;
     private final int unevenBoundaries;
 
     private DataSet(String origin, List<TokenRow> rows, RowEncoder encoder) {
         this.origin = origin;
         this.rows = List.copyOf(rows);
         this.truncatedRows = encoder.truncatedRows();
-        this.skippedRows = encoder.skippedRows();
+        this.unlabelledRows = encoder.unlabelledRows();
         this.unevenBoundaries = encoder.unevenBoundaries();
     }
 
@@ -77,11 +77,11 @@ public final class DataSet {
         } else {
             throw new VectuneException(path + ": expected a data file that ends in .txt or .jsonl");
         }
-        if (rows.isEmpty() && encoder.skippedRows() > 0) {
+        if (!rows.isEmpty() && encoder.unlabelledRows() == rows.size()) {
             throw new FileFormatException(
                     path
                             + ": expected a row with a labelled token, found none in "
-                            + encoder.skippedRows()
+                            + encoder.unlabelledRows()
                             + " rows of at most "
                             + options.maxLength()
                             + " tokens; raise the max length or shorten the prompts");
@@ -123,7 +123,7 @@ public final class DataSet {
                 } else if (row.kind() != kind) {
                     throw row.problem("expected a row with " + kind + " like the rows before, found " + row.kind());
                 }
-                encoder.encode(row).ifPresent(rows::add);
+                rows.add(encoder.encode(row));
             }
         } catch (CharacterCodingException e) {
             throw new FileFormatException(path + ", line " + number + ": expected UTF-8, found other bytes", e);
@@ -160,9 +160,9 @@ public final class DataSet {
         return truncatedRows;
     }
 
-    /// How many rows were left out because no token that is left of them has a label.
-    public int skippedRows() {
-        return skippedRows;
+    /// How many rows add nothing to the loss because no token that is left of them has a label.
+    public int unlabelledRows() {
+        return unlabelledRows;
     }
 
     /// In how many rows the prompt alone gives other tokens than at the head of prompt and answer, so that the border

@@ -7,7 +7,6 @@ import io.vectune.runtime.VectuneException;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 
 /// Turns lines into ids and labels.
 ///
@@ -21,7 +20,7 @@ final class RowEncoder {
     private final TextTools tools;
     private final DataOptions options;
     private int truncatedRows;
-    private int skippedRows;
+    private int unlabelledRows;
     private int unevenBoundaries;
 
     RowEncoder(TextTools tools, DataOptions options) {
@@ -33,8 +32,8 @@ final class RowEncoder {
         return truncatedRows;
     }
 
-    int skippedRows() {
-        return skippedRows;
+    int unlabelledRows() {
+        return unlabelledRows;
     }
 
     int unevenBoundaries() {
@@ -51,8 +50,8 @@ final class RowEncoder {
         return ids;
     }
 
-    /// The row of a line; empty if no token that is left of it has a label.
-    Optional<TokenRow> encode(DataLine line) {
+    /// The row of a line. Where no token that is left of it has a label, it adds nothing to a loss but keeps its place.
+    TokenRow encode(DataLine line) {
         int[] ids;
         int[] labels;
         switch (line.kind()) {
@@ -94,7 +93,7 @@ final class RowEncoder {
         return finish(line, ids, labels);
     }
 
-    private Optional<TokenRow> finish(DataLine line, int[] ids, int[] labels) {
+    private TokenRow finish(DataLine line, int[] ids, int[] labels) {
         int outside = firstOutside(ids);
         if (outside >= 0) {
             throw line.problem(outsideVocabulary("input_ids[" + outside + "]", ids[outside]));
@@ -104,12 +103,9 @@ final class RowEncoder {
         }
         int length = Math.min(ids.length, options.maxLength());
         int[] keptLabels = Arrays.copyOf(labels, length);
-        if (!isLabelled(keptLabels)) {
-            skippedRows++;
-            return Optional.empty();
-        }
+        unlabelledRows += isLabelled(keptLabels) ? 0 : 1;
         truncatedRows += length < ids.length ? 1 : 0;
-        return Optional.of(new TokenRow(Arrays.copyOf(ids, length), keptLabels));
+        return new TokenRow(Arrays.copyOf(ids, length), keptLabels);
     }
 
     /// The first label is never asked for: nothing comes before its token.

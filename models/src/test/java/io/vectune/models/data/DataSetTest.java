@@ -133,14 +133,15 @@ class DataSetTest {
     }
 
     @Test
-    void rowsWithoutALabelAreLeftOut() throws IOException {
+    void rowsWithoutALabelKeepTheirPlace() throws IOException {
         String cut = "{\"input_ids\": [1, 2, 3], \"labels\": [-100, -100, 3]}";
         String masked = "{\"input_ids\": [1, 2], \"labels\": [1, -100]}";
         DataOptions options = new DataOptions(2, false, 576);
         DataSet data = read("a.jsonl", options, cut, "{\"input_ids\": [4, 5, 6]}", masked, "{\"input_ids\": [7, 8]}");
-        assertThat(data.rows().stream().map(row -> row.ids()[0])).containsExactly(4, 7);
-        assertThat(data.skippedRows()).isEqualTo(2);
-        assertThat(data.truncatedRows()).isOne();
+        assertThat(data.rows().stream().map(row -> row.ids()[0])).containsExactly(1, 4, 1, 7);
+        assertThat(data.rows().stream().map(TokenRow::isLabelled)).containsExactly(false, true, false, true);
+        assertThat(data.unlabelledRows()).isEqualTo(2);
+        assertThat(data.truncatedRows()).isEqualTo(2);
         assertThatThrownBy(() -> read("a.jsonl", options, cut, masked))
                 .isInstanceOf(FileFormatException.class)
                 .hasMessageEndingWith(
@@ -152,7 +153,7 @@ class DataSetTest {
                                         PLAIN,
                                         "{\"prompt\": \"Mia was\", \"completion\": \"\"}",
                                         "{\"prompt\": \"Mia was\", \"completion\": \" in\"}")
-                                .skippedRows())
+                                .unlabelledRows())
                 .isOne();
     }
 
