@@ -139,7 +139,7 @@ class CombinationGoldenTest {
                 }
                 rule.afterStep(step, gradients);
                 for (int layer = 0; layer < 2; layer++) {
-                    Matrix e = set.adapter(modules.get(layer)).parameters().get(2).values();
+                    Matrix e = Objects.requireNonNull(set.adapter(modules.get(layer))).parameters().get(2).values();
                     Tensor expected = golden.tensor(step + "." + layer + ".E.after");
                     assertThat(e.toArray())
                             .as("step " + step)

@@ -96,8 +96,11 @@ public final class FluxMerge {
         for (String name : source.names()) {
             if (!replaced.contains(name)) {
                 Tensor tensor = source.tensor(name);
-                boolean casts = dtype != null && tensor.dtype().isFloat() && !quantized.owns(name);
-                kept.put(name, TensorSpec.of(casts ? dtype : tensor.dtype(), tensor.shape()));
+                DType type = tensor.dtype();
+                if (dtype != null && type.isFloat() && !quantized.owns(name)) {
+                    type = dtype;
+                }
+                kept.put(name, TensorSpec.of(type, tensor.shape()));
             }
         }
         specs.putAll(kept);

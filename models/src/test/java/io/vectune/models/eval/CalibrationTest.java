@@ -54,8 +54,8 @@ class CalibrationTest {
             assertThat(Objects.requireNonNull(forward.get(linear.name())).outputGradients()).isEmpty();
         }
         // q, k and v of a block read the same input
-        assertThat(moments.get("model.layers.0.self_attn.q_proj").inputs())
-                .isEqualTo(moments.get("model.layers.0.self_attn.v_proj").inputs());
+        assertThat(Objects.requireNonNull(moments.get("model.layers.0.self_attn.q_proj")).inputs())
+                .isEqualTo(Objects.requireNonNull(moments.get("model.layers.0.self_attn.v_proj")).inputs());
     }
 
     /// The weighted error is the expected squared output error where the inputs are uncorrelated: exact for one that is
