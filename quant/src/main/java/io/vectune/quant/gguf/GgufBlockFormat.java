@@ -1,5 +1,6 @@
 package io.vectune.quant.gguf;
 
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
 
@@ -39,8 +40,18 @@ abstract class GgufBlockFormat {
             MemorySegment y,
             long yOffset);
 
-    /// The format of a type, null for types that are not block formats of this library.
+    /// The format of a type.
+    ///
+    /// @throws IllegalArgumentException for types that are not block formats of this library
+    /// @throws VectuneException in a JVM without the module that the blocks are decoded with
     static GgufBlockFormat of(GgufType type) {
+        if (ModuleLayer.boot().findModule("jdk.incubator.vector").isEmpty()) {
+            throw new VectuneException(
+                    "GGUF type "
+                            + type
+                            + ": its blocks need the module jdk.incubator.vector, this JVM was started without it; add"
+                            + " --add-modules jdk.incubator.vector");
+        }
         return switch (type) {
             case Q4_0 -> BlockQ40.FORMAT;
             case Q4_1 -> BlockQ41.FORMAT;
