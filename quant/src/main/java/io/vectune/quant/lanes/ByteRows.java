@@ -9,10 +9,9 @@ import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShuffle;
 
-/// The product of rows of codes, one a byte at a fixed place of the byte, with x: whole bytes, or the slots of bytes that
-/// hold the codes of several rows. Two rows at a time, which share the loads of x.
+/// The product of rows of signed bytes with x. Two rows at a time, which share the loads of x.
 ///
-///     sum_column (code[column] - center) * x[column]        in whole, or with a scale for each group of columns
+///     y = scale * sum_column code[column] * x[column]
 ///
 /// Bytes are neither widened nor converted. A vector of 32-bit words holds four columns a lane, and x comes in that
 /// order ([#arrange]). The bits of a code stay where they are and become the low bits of the fraction of a float:
@@ -20,15 +19,14 @@ import jdk.incubator.vector.VectorShuffle;
 ///     (word & mask) | bits of 2^23  =  2^23 + code * 2^place      exact for place + width <= 23
 ///
 /// so that a logical operation, a subtraction and a multiply-add decode and multiply a vector of codes. The two upper
-/// bytes are moved down by 16 bits first. What is left of the place, a power of two, is in x for byte 1 and 3 and in
-/// the result for the slot: both exact.
+/// bytes are moved down by 16 bits first. What is left of the place, a power of two, is in x for byte 1 and 3: exact.
 ///
-/// The kernels are long on purpose: C2 does not inline methods above 325 bytecodes, and inlined into the loop over rows
-/// they run at half the speed.
+/// The kernel is long on purpose: C2 does not inline methods above 325 bytecodes, and inlined into the loop over rows it
+/// runs at half the speed.
 ///
 /// Numerics  f32 multiply-adds; lane l sums columns 4 l .. 4 l + 3 of each [#COLUMNS], in a fixed order
 public final class ByteRows {
-    /// Columns of one vector of words: what the columns of a row and of a group must be multiples of.
+    /// Columns of one vector of words: what the columns of a row must be a multiple of.
     public static final int COLUMNS = 4 * Lanes.COUNT;
 
     private static final ByteOrder LITTLE = ByteOrder.LITTLE_ENDIAN;
@@ -49,24 +47,10 @@ public final class ByteRows {
 
     private ByteRows() {}
 
-    /// Orders `count` numbers of x: of each [#COLUMNS], byte 0 of all lanes, then byte 1 times 2^-8, byte 2, byte 3
-    /// times 2^-8.
+    /// Orders `count` f32 numbers of x from byte `offset`: of each [#COLUMNS], byte 0 of all lanes, then byte 1 times
+    /// 2^-8, byte 2, byte 3 times 2^-8.
     ///
     /// @param count a multiple of [#COLUMNS]
-    public static void arrange(float[] values, int from, int count, float[] to, int at) {
-        for (int block = 0; block < count; block += COLUMNS) {
-            for (int lane = 0; lane < COUNT; lane++) {
-                int column = from + block + 4 * lane;
-                int target = at + block + lane;
-                to[target] = values[column];
-                to[target + COUNT] = values[column + 1] * BYTE_STEP;
-                to[target + 2 * COUNT] = values[column + 2];
-                to[target + 3 * COUNT] = values[column + 3] * BYTE_STEP;
-            }
-        }
-    }
-
-    /// Orders `count` f32 numbers from byte `offset`, as [#arrange(float[], int, int, float[], int)].
     public static void arrange(MemorySegment x, long offset, int count, float[] to, int at) {
         for (int block = 0; block < count; block += COLUMNS) {
             for (int lane = 0; lane < COUNT; lane++) {
@@ -78,106 +62,6 @@ public final class ByteRows {
                 to[target + 3 * COUNT] = x.get(Tensor.FLOAT, column + 12) * BYTE_STEP;
             }
         }
-    }
-
-    /// Two rows of unsigned codes, each with a scale a group:
-    ///
-    ///     y = sum_g scale[g] * (sum (code - center) * x  -  (zeroPoint[g] - center) * sum x)
-    ///
-    /// The rows may lie in the same bytes at two places, or in different bytes.
-    ///
-    /// @param first the byte of the first row's first code
-    /// @param firstPlace the lowest bit of its codes in a byte
-    /// @param width bits of a code
-    /// @param scale f32, from byte `firstScale` and `secondScale`, as `zeroPoint`
-    /// @param wholeGroups groups whose zero points are taken off here: a multiple of the lanes, the rest is in the `less`
-    /// @param groupLog logarithm of the columns of a group, which are a multiple of [#COLUMNS]
-    /// @param x as [#arrange] orders it; from `sumsFrom` on the sums of x over each group
-    /// @param y f32, to byte `toFirst` and `toSecond`
-    /// @param firstLess what else is subtracted from the first row
-    public static void grouped(
-            MemorySegment codes,
-            long first,
-            int firstPlace,
-            long second,
-            int secondPlace,
-            int columns,
-            int width,
-            int center,
-            MemorySegment scale,
-            MemorySegment zeroPoint,
-            long firstScale,
-            long secondScale,
-            int wholeGroups,
-            int groupLog,
-            float[] x,
-            int xFrom,
-            int sumsFrom,
-            MemorySegment y,
-            long toFirst,
-            float firstLess,
-            long toSecond,
-            float secondLess) {
-        int firstMask = ((1 << width) - 1) << firstPlace;
-        int secondMask = ((1 << width) - 1) << secondPlace;
-        int firstOddMask = firstMask << 8;
-        int secondOddMask = secondMask << 8;
-        float firstBase = BIG + (center << firstPlace);
-        float secondBase = BIG + (center << secondPlace);
-        float firstOddBase = BIG + (center << (firstPlace + 8));
-        float secondOddBase = BIG + (center << (secondPlace + 8));
-        FloatVector sum0 = FloatVector.zero(Lanes.F32);
-        FloatVector sum1 = FloatVector.zero(Lanes.F32);
-        FloatVector middle = FloatVector.broadcast(Lanes.F32, center);
-        for (int group = 0; group < wholeGroups; group += COUNT) {
-            long at0 = firstScale + 4L * group;
-            long at1 = secondScale + 4L * group;
-            FloatVector sums = FloatVector.fromArray(Lanes.F32, x, sumsFrom + group);
-            FloatVector zero0 = FloatVector.fromMemorySegment(Lanes.F32, zeroPoint, at0, LITTLE);
-            FloatVector zero1 = FloatVector.fromMemorySegment(Lanes.F32, zeroPoint, at1, LITTLE);
-            FloatVector off0 = middle.sub(zero0).mul(sums);
-            FloatVector off1 = middle.sub(zero1).mul(sums);
-            sum0 = FloatVector.fromMemorySegment(Lanes.F32, scale, at0, LITTLE).fma(off0, sum0);
-            sum1 = FloatVector.fromMemorySegment(Lanes.F32, scale, at1, LITTLE).fma(off1, sum1);
-        }
-        sum0 = sum0.mul(1 << firstPlace);
-        sum1 = sum1.mul(1 << secondPlace);
-        for (int i = 0; i < columns; i += COLUMNS) {
-            IntVector words0 = IntVector.fromMemorySegment(Lanes.I32, codes, first + i, LITTLE);
-            IntVector words1 = IntVector.fromMemorySegment(Lanes.I32, codes, second + i, LITTLE);
-            IntVector upper0 = words0.lanewise(VectorOperators.LSHR, 16);
-            IntVector upper1 = words1.lanewise(VectorOperators.LSHR, 16);
-            FloatVector x0 = FloatVector.fromArray(Lanes.F32, x, xFrom + i);
-            FloatVector x1 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + COUNT);
-            FloatVector x2 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + 2 * COUNT);
-            FloatVector x3 = FloatVector.fromArray(Lanes.F32, x, xFrom + i + 3 * COUNT);
-            FloatVector even0 = words0.and(firstMask).or(BIG_BITS).reinterpretAsFloats().sub(firstBase).mul(x0);
-            FloatVector even1 = words1.and(secondMask).or(BIG_BITS).reinterpretAsFloats().sub(secondBase).mul(x0);
-            FloatVector odd0 = words0.and(firstOddMask).or(BIG_BITS).reinterpretAsFloats().sub(firstOddBase).mul(x1);
-            FloatVector odd1 = words1.and(secondOddMask).or(BIG_BITS).reinterpretAsFloats().sub(secondOddBase).mul(x1);
-            even0 = upper0.and(firstMask).or(BIG_BITS).reinterpretAsFloats().sub(firstBase).fma(x2, even0);
-            even1 = upper1.and(secondMask).or(BIG_BITS).reinterpretAsFloats().sub(secondBase).fma(x2, even1);
-            odd0 = upper0.and(firstOddMask).or(BIG_BITS).reinterpretAsFloats().sub(firstOddBase).fma(x3, odd0);
-            odd1 = upper1.and(secondOddMask).or(BIG_BITS).reinterpretAsFloats().sub(secondOddBase).fma(x3, odd1);
-            long group = 4L * (i >> groupLog);
-            float scale0 = scale.get(Tensor.FLOAT, firstScale + group);
-            float scale1 = scale.get(Tensor.FLOAT, secondScale + group);
-            sum0 = even0.add(odd0).fma(FloatVector.broadcast(Lanes.F32, scale0), sum0);
-            sum1 = even1.add(odd1).fma(FloatVector.broadcast(Lanes.F32, scale1), sum1);
-        }
-        // The tree of Lanes.sum for both rows at once, each in one half of the lanes.
-        sum0 = sum0.add(sum0.rearrange(BY_HALF));
-        sum1 = sum1.add(sum1.rearrange(BY_HALF));
-        FloatVector sum = sum0.blend(sum1, HIGH_HALF);
-        if (COUNT == 16) {
-            sum = sum.add(sum.rearrange(BY_4));
-        }
-        if (COUNT >= 8) {
-            sum = sum.add(sum.rearrange(BY_2));
-        }
-        sum = sum.add(sum.rearrange(BY_1));
-        y.set(Tensor.FLOAT, toFirst, sum.lane(0) / (1 << firstPlace) - firstLess);
-        y.set(Tensor.FLOAT, toSecond, sum.lane(COUNT / 2) / (1 << secondPlace) - secondLess);
     }
 
     /// Two rows of signed bytes: y = scale * sum code * x.
