@@ -10,6 +10,7 @@ import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.MixedAdapter;
 import io.vectune.adapters.RowGroups;
 import io.vectune.adapters.StoredShapes;
+import io.vectune.models.bench.RandomWeights;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -94,7 +95,7 @@ public class AdapterBenchmark {
             int tokens = Integer.parseInt(sizes[0]);
             int outFeatures = Integer.parseInt(sizes[1]);
             int inFeatures = Integer.parseInt(sizes[2]);
-            weight = Weights.random(compute, arena, format, outFeatures, inFeatures);
+            weight = RandomWeights.weight(compute, arena, format, outFeatures, inFeatures);
             x = random(tokens, inFeatures, 1);
             gradOutput = random(tokens, outFeatures, 2);
             y = Matrix.allocate(arena, tokens, outFeatures);

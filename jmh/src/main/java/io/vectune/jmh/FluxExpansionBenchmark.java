@@ -1,5 +1,6 @@
 package io.vectune.jmh;
 
+import io.vectune.models.bench.RandomWeights;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.runtime.weight.DecodedWeight;
 import io.vectune.runtime.weight.ExpandedWeight;
@@ -41,7 +42,7 @@ public class FluxExpansionBenchmark {
 
         @Override
         protected void prepare() {
-            weight = (QuantizedWeight) Weights.random(compute, arena, format, OUT, IN);
+            weight = (QuantizedWeight) RandomWeights.weight(compute, arena, format, OUT, IN);
             float[] view = new float[WIDE];
             float[] packed = new float[WIDE];
             Weight virtual = ExpandedWeight.of(weight, WIDE);

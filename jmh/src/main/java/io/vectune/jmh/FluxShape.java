@@ -1,5 +1,6 @@
 package io.vectune.jmh;
 
+import io.vectune.models.bench.RandomWeights;
 import io.vectune.models.decoder.Linear;
 import io.vectune.models.flux.DoubleStreamLayers;
 import io.vectune.models.flux.EmbedderLayers;
@@ -16,7 +17,6 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.SplittableRandom;
 
 /// Transformers of the widths of FLUX.1 with few blocks and random weights. Layers of one shape share their weight: a
 /// product of thousands of tokens decodes each tile once and does not feel it.
@@ -43,7 +43,7 @@ final class FluxShape {
 
     /// A transformer.
     ///
-    /// @param format of the linear layers, as [Weights] names them
+    /// @param format of the linear layers, as [RandomWeights] names them
     static FluxModel random(Compute compute, Arena arena, String format, int doubleBlocks, int singleBlocks) {
         FluxConfig config =
                 new FluxConfig(
@@ -75,24 +75,13 @@ final class FluxShape {
         Matrix textIds = Matrix.allocate(arena, textTokens, 3);
         textIds.fill(0);
         return new FluxInputs(
-                uniform(arena, side * side, LATENTS, 1),
-                uniform(arena, textTokens, TEXT, 2),
-                uniform(arena, 1, POOLED, 3),
+                RandomWeights.matrix(arena, side * side, LATENTS, 1),
+                RandomWeights.matrix(arena, textTokens, TEXT, 2),
+                RandomWeights.matrix(arena, 1, POOLED, 3),
                 0.5f,
                 3.5f,
                 imageIds,
                 textIds);
-    }
-
-    private static Matrix uniform(Arena arena, int rows, int columns, long seed) {
-        SplittableRandom random = new SplittableRandom(seed);
-        Matrix matrix = Matrix.allocate(arena, rows, columns);
-        for (int row = 0; row < rows; row++) {
-            for (int column = 0; column < columns; column++) {
-                matrix.set(row, column, (float) random.nextDouble(-1, 1));
-            }
-        }
-        return matrix;
     }
 
     private FluxModel model() {
@@ -165,7 +154,7 @@ final class FluxShape {
         Weight weight =
                 weights.computeIfAbsent(
                         ((long) outFeatures << 32) | inFeatures,
-                        shape -> Weights.random(compute, arena, format, outFeatures, inFeatures));
+                        shape -> RandomWeights.weight(compute, arena, format, outFeatures, inFeatures));
         return new Linear(name, weight, null);
     }
 }

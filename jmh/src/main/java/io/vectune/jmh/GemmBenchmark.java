@@ -1,5 +1,6 @@
 package io.vectune.jmh;
 
+import io.vectune.models.bench.RandomWeights;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -47,7 +48,7 @@ public class GemmBenchmark {
             tokens = Integer.parseInt(sizes[0]);
             int outFeatures = Integer.parseInt(sizes[1]);
             int inFeatures = Integer.parseInt(sizes[2]);
-            weight = Weights.random(compute, arena, format, outFeatures, inFeatures);
+            weight = RandomWeights.weight(compute, arena, format, outFeatures, inFeatures);
             x = random(tokens, inFeatures, 1);
             g = random(tokens, outFeatures, 2);
             y = Matrix.allocate(arena, tokens, outFeatures);

@@ -1,5 +1,6 @@
 package io.vectune.jmh;
 
+import io.vectune.models.bench.SmolLmShape;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
 import io.vectune.runtime.tensor.Matrix;

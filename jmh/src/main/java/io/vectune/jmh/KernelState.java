@@ -1,11 +1,11 @@
 package io.vectune.jmh;
 
+import io.vectune.models.bench.RandomWeights;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.LimitProbe;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
-import java.util.SplittableRandom;
 import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
@@ -51,14 +51,7 @@ public abstract class KernelState {
 
     /// A matrix of uniform numbers in [-1, 1).
     protected final Matrix random(int rows, int columns, long seed) {
-        Matrix matrix = Matrix.allocate(arena, rows, columns);
-        SplittableRandom random = new SplittableRandom(seed);
-        for (int row = 0; row < rows; row++) {
-            for (int column = 0; column < columns; column++) {
-                matrix.set(row, column, (float) random.nextDouble(-1, 1));
-            }
-        }
-        return matrix;
+        return RandomWeights.matrix(arena, rows, columns, seed);
     }
 
     /// Fails unless `found` is `expected` up to the rounding of a sum of `terms` numbers of size one.

@@ -1,5 +1,6 @@
 package io.vectune.jmh;
 
+import io.vectune.models.bench.RandomWeights;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -51,7 +52,7 @@ public class MatVecBenchmark {
             String[] sizes = shape.split("x", -1);
             int outFeatures = Integer.parseInt(sizes[0]);
             int inFeatures = Integer.parseInt(sizes[1]);
-            weight = Weights.random(compute, arena, format, outFeatures, inFeatures);
+            weight = RandomWeights.weight(compute, arena, format, outFeatures, inFeatures);
             x = random(tokens, inFeatures, 1);
             y = Matrix.allocate(arena, tokens, outFeatures);
             MatMul.multiply(compute, weight, x, y, false);

@@ -1,5 +1,6 @@
 package io.vectune.jmh;
 
+import io.vectune.models.bench.RandomWeights;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -48,8 +49,8 @@ public class QuantizedProductBenchmark {
             int tokens = Integer.parseInt(sizes[0]);
             int outFeatures = Integer.parseInt(sizes[1]);
             int inFeatures = Integer.parseInt(sizes[2]);
-            quantized = Weights.random(compute, arena, format, outFeatures, inFeatures);
-            dense = Weights.random(compute, arena, "f32", outFeatures, inFeatures);
+            quantized = RandomWeights.weight(compute, arena, format, outFeatures, inFeatures);
+            dense = RandomWeights.weight(compute, arena, "f32", outFeatures, inFeatures);
             x = random(tokens, inFeatures, 1);
             y = Matrix.allocate(arena, tokens, outFeatures);
             operations = 2.0 * tokens * outFeatures * inFeatures;

@@ -2,6 +2,7 @@ package io.vectune.jmh;
 
 import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterSet;
+import io.vectune.models.bench.SmolLmShape;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
 import io.vectune.models.eval.Evaluation;
@@ -113,7 +114,7 @@ public class TrainingStepBenchmark {
     @OperationsPerInvocation(STEP_TOKENS)
     public double step(Step step, Rates rates) {
         double loss = step.trainer.step().loss();
-        rates.add(step, 4.0 * STEP_TOKENS * SmolLmShape.PRODUCT_WEIGHTS, 0);
+        rates.add(step, 4.0 * STEP_TOKENS * (SmolLmShape.LINEAR_WEIGHTS + SmolLmShape.HEAD_WEIGHTS), 0);
         return loss;
     }
 }

@@ -25,10 +25,10 @@ public final class SpeedSuite {
         for (String format : List.of("f32", "hqq4", "nf4", "q4_0")) {
             cases.add(oneToken(format, 8192, 8192));
         }
-        cases.add(SmolLmShape.step("f32", 4, 256));
-        cases.add(SmolLmShape.step("hqq4", 4, 256));
-        cases.add(SmolLmShape.prompt("q4_0", 512));
-        cases.add(SmolLmShape.token("q4_0"));
+        cases.add(SmolLmCases.step("f32", 4, 256));
+        cases.add(SmolLmCases.step("hqq4", 4, 256));
+        cases.add(SmolLmCases.prompt("q4_0", 512));
+        cases.add(SmolLmCases.token("q4_0"));
         return cases;
     }
 
