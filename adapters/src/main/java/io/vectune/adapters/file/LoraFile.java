@@ -30,8 +30,10 @@ import org.jspecify.annotations.Nullable;
 /// | diffusers | M.lora_A.weight | M.lora_B.weight | M.alpha, if any | after transformer., unet., text_encoder. |
 /// | older diffusers | M.lora.down.weight, M.lora_linear_layer.down.weight | ..up.weight | M.alpha | the same |
 /// | kohya | K.lora_down.weight | K.lora_up.weight | K.alpha | lora_unet_, lora_te_ and the path with _ for . |
+/// | FSDP-QDoRA | M.dora_layer.lora_A.weight | M.dora_layer.lora_B.weight | - | the same |
 ///
-/// kohya's `dora_scale` is DoRA's magnitude. Without alpha the scaling is 1.
+/// kohya's `dora_scale` and FSDP-QDoRA's `magnitude_layer.magnitude` are DoRA's magnitude. Without alpha the scaling is
+/// 1. FSDP-QDoRA is read only.
 public final class LoraFile {
     /// How keys are written.
     public enum Style {
@@ -54,6 +56,9 @@ public final class LoraFile {
 
     private static Map<String, String> suffixes() {
         Map<String, String> suffixes = new LinkedHashMap<>();
+        suffixes.put(".dora_layer.lora_A.weight", "lora_A.weight");
+        suffixes.put(".dora_layer.lora_B.weight", "lora_B.weight");
+        suffixes.put(".magnitude_layer.magnitude", "lora_magnitude_vector");
         suffixes.put(".lora_A.weight", "lora_A.weight");
         suffixes.put(".lora_B.weight", "lora_B.weight");
         suffixes.put(".lora.down.weight", "lora_A.weight");
