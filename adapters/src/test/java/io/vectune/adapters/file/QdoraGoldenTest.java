@@ -94,8 +94,7 @@ class QdoraGoldenTest {
         close("y", y.toArray(), golden, "y");
         List<Matrix> gradients = new ArrayList<>();
         adapter.trainableParameters()
-                .forEach(each ->
-                        gradients.add(Matrix.allocate(arena, each.values().rows(), each.values().columns())));
+                .forEach(each -> gradients.add(Matrix.allocate(arena, each.values().rows(), each.values().columns())));
         Matrix gradInput = Matrix.allocate(arena, x.rows(), adapter.inFeatures());
         adapter.backward(call, gradOutput, gradInput, gradients);
         close("gradient of x", gradInput.toArray(), golden, "gradient.x");
