@@ -53,8 +53,14 @@ final class DenseVector implements DenseKernels {
             int xOffset,
             MemorySegment y,
             long to) {
-        // Row after row: rows read side by side are as many streams, which memory serves at half the rate.
-        for (int row = 0; row < rows; row++) {
+        int row = 0;
+        for (; dtype == DType.F32 && row <= rows - 4; row += 4) {
+            fourRowsF32(weight, from + 4L * row * columns, columns, x, xOffset, y, to + 4L * row);
+        }
+        for (; dtype == DType.BF16 && row <= rows - 2; row += 2) {
+            twoRowsBf16(weight, from + 2L * row * columns, columns, x, xOffset, y, to + 4L * row);
+        }
+        for (; row < rows; row++) {
             long at = from + (long) row * columns * dtype.bytes();
             switch (dtype) {
                 case F32 -> rowF32(weight, at, columns, x, xOffset, y, to + 4L * row);
@@ -121,78 +127,102 @@ final class DenseVector implements DenseKernels {
         return widened.or(overflow.and(EXPONENT)).reinterpretAsFloats();
     }
 
+    /// Rows side by side share the loads of x, which would otherwise come from behind the nearest cache as often as the
+    /// weight comes from memory.
+    private static void fourRowsF32(
+            MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
+        long row = 4L * columns;
+        FloatVector a0 = FloatVector.zero(F32);
+        FloatVector a1 = FloatVector.zero(F32);
+        FloatVector a2 = FloatVector.zero(F32);
+        FloatVector a3 = FloatVector.zero(F32);
+        int i = 0;
+        for (; i <= columns - LANES; i += LANES) {
+            long at = from + 4L * i;
+            FloatVector x0 = FloatVector.fromArray(F32, x, xOffset + i);
+            a0 = FloatVector.fromMemorySegment(F32, weight, at, LITTLE).fma(x0, a0);
+            a1 = FloatVector.fromMemorySegment(F32, weight, at + row, LITTLE).fma(x0, a1);
+            a2 = FloatVector.fromMemorySegment(F32, weight, at + 2 * row, LITTLE).fma(x0, a2);
+            a3 = FloatVector.fromMemorySegment(F32, weight, at + 3 * row, LITTLE).fma(x0, a3);
+        }
+        float sum0 = Lanes.sum(a0);
+        float sum1 = Lanes.sum(a1);
+        float sum2 = Lanes.sum(a2);
+        float sum3 = Lanes.sum(a3);
+        for (; i < columns; i++) {
+            float input = x[xOffset + i];
+            sum0 = Math.fma(DenseScalar.number(DType.F32, weight, from, i), input, sum0);
+            sum1 = Math.fma(DenseScalar.number(DType.F32, weight, from + row, i), input, sum1);
+            sum2 = Math.fma(DenseScalar.number(DType.F32, weight, from + 2 * row, i), input, sum2);
+            sum3 = Math.fma(DenseScalar.number(DType.F32, weight, from + 3 * row, i), input, sum3);
+        }
+        y.set(Tensor.FLOAT, to, sum0);
+        y.set(Tensor.FLOAT, to + 4, sum1);
+        y.set(Tensor.FLOAT, to + 8, sum2);
+        y.set(Tensor.FLOAT, to + 12, sum3);
+    }
+
     private static void rowF32(
             MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
-        FloatVector sum0 = FloatVector.zero(F32);
-        FloatVector sum1 = FloatVector.zero(F32);
-        FloatVector sum2 = FloatVector.zero(F32);
-        FloatVector sum3 = FloatVector.zero(F32);
+        FloatVector a0 = FloatVector.zero(F32);
         int i = 0;
-        for (; i <= columns - 4 * LANES; i += 4 * LANES) {
-            long at = from + 4L * i;
-            int input = xOffset + i;
-            sum0 =
-                    FloatVector.fromMemorySegment(F32, weight, at, LITTLE)
-                            .fma(FloatVector.fromArray(F32, x, input), sum0);
-            sum1 =
-                    FloatVector.fromMemorySegment(F32, weight, at + 4L * LANES, LITTLE)
-                            .fma(FloatVector.fromArray(F32, x, input + LANES), sum1);
-            sum2 =
-                    FloatVector.fromMemorySegment(F32, weight, at + 8L * LANES, LITTLE)
-                            .fma(FloatVector.fromArray(F32, x, input + 2 * LANES), sum2);
-            sum3 =
-                    FloatVector.fromMemorySegment(F32, weight, at + 12L * LANES, LITTLE)
-                            .fma(FloatVector.fromArray(F32, x, input + 3 * LANES), sum3);
-        }
         for (; i <= columns - LANES; i += LANES) {
             FloatVector weights = FloatVector.fromMemorySegment(F32, weight, from + 4L * i, LITTLE);
-            sum0 = weights.fma(FloatVector.fromArray(F32, x, xOffset + i), sum0);
+            a0 = weights.fma(FloatVector.fromArray(F32, x, xOffset + i), a0);
         }
-        float sum = Lanes.sum(sum0.add(sum1).add(sum2.add(sum3)));
+        float sum = Lanes.sum(a0);
         for (; i < columns; i++) {
             sum = Math.fma(DenseScalar.number(DType.F32, weight, from, i), x[xOffset + i], sum);
         }
         y.set(Tensor.FLOAT, to, sum);
     }
 
-    private static void rowBf16(
+    private static void twoRowsBf16(
             MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
+        long row = 2L * columns;
         FloatVector even0 = FloatVector.zero(F32);
         FloatVector odd0 = FloatVector.zero(F32);
         FloatVector even1 = FloatVector.zero(F32);
         FloatVector odd1 = FloatVector.zero(F32);
         int i = 0;
-        for (; i <= columns - 4 * LANES; i += 4 * LANES) {
-            int input = xOffset + i;
-            IntVector first = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
-            IntVector second = IntVector.fromMemorySegment(I32, weight, from + 2L * i + 4L * LANES, LITTLE);
-            even0 =
-                    first.lanewise(VectorOperators.LSHL, 16)
-                            .reinterpretAsFloats()
-                            .fma(FloatVector.fromArray(F32, x, input), even0);
-            odd0 = first.and(HIGH_HALF).reinterpretAsFloats().fma(FloatVector.fromArray(F32, x, input + LANES), odd0);
-            even1 =
-                    second.lanewise(VectorOperators.LSHL, 16)
-                            .reinterpretAsFloats()
-                            .fma(FloatVector.fromArray(F32, x, input + 2 * LANES), even1);
-            odd1 =
-                    second.and(HIGH_HALF)
-                            .reinterpretAsFloats()
-                            .fma(FloatVector.fromArray(F32, x, input + 3 * LANES), odd1);
+        for (; i <= columns - 2 * LANES; i += 2 * LANES) {
+            FloatVector even = FloatVector.fromArray(F32, x, xOffset + i);
+            FloatVector odd = FloatVector.fromArray(F32, x, xOffset + i + LANES);
+            IntVector words0 = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
+            even0 = words0.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even0);
+            odd0 = words0.and(HIGH_HALF).reinterpretAsFloats().fma(odd, odd0);
+            IntVector words1 = IntVector.fromMemorySegment(I32, weight, from + row + 2L * i, LITTLE);
+            even1 = words1.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats().fma(even, even1);
+            odd1 = words1.and(HIGH_HALF).reinterpretAsFloats().fma(odd, odd1);
         }
-        if (i <= columns - 2 * LANES) {
+        float sum0 = Lanes.sum(even0.add(odd0));
+        float sum1 = Lanes.sum(even1.add(odd1));
+        for (; i < columns; i++) {
+            float input = x[xOffset + i];
+            sum0 = Math.fma(DenseScalar.number(DType.BF16, weight, from, i), input, sum0);
+            sum1 = Math.fma(DenseScalar.number(DType.BF16, weight, from + row, i), input, sum1);
+        }
+        y.set(Tensor.FLOAT, to, sum0);
+        y.set(Tensor.FLOAT, to + 4, sum1);
+    }
+
+    private static void rowBf16(
+            MemorySegment weight, long from, int columns, float[] x, int xOffset, MemorySegment y, long to) {
+        FloatVector even = FloatVector.zero(F32);
+        FloatVector odd = FloatVector.zero(F32);
+        int i = 0;
+        for (; i <= columns - 2 * LANES; i += 2 * LANES) {
             IntVector words = IntVector.fromMemorySegment(I32, weight, from + 2L * i, LITTLE);
-            even0 =
+            even =
                     words.lanewise(VectorOperators.LSHL, 16)
                             .reinterpretAsFloats()
-                            .fma(FloatVector.fromArray(F32, x, xOffset + i), even0);
-            odd0 =
+                            .fma(FloatVector.fromArray(F32, x, xOffset + i), even);
+            odd =
                     words.and(HIGH_HALF)
                             .reinterpretAsFloats()
-                            .fma(FloatVector.fromArray(F32, x, xOffset + i + LANES), odd0);
-            i += 2 * LANES;
+                            .fma(FloatVector.fromArray(F32, x, xOffset + i + LANES), odd);
         }
-        float sum = Lanes.sum(even0.add(odd0).add(even1.add(odd1)));
+        float sum = Lanes.sum(even.add(odd));
         for (; i < columns; i++) {
             sum = Math.fma(DenseScalar.number(DType.BF16, weight, from, i), x[xOffset + i], sum);
         }
