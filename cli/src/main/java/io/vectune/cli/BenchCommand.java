@@ -10,7 +10,6 @@ import io.vectune.models.bench.SpeedSuite;
 import io.vectune.models.bench.SpeedVerdict;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.VectuneException;
-import io.vectune.runtime.compute.CpuTopology;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.compute.MachineLimits;
 import io.vectune.runtime.compute.ThreadTeam;
@@ -27,6 +26,7 @@ import java.util.regex.PatternSyntaxException;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -77,15 +77,13 @@ final class BenchCommand implements Callable<Integer> {
             description = "With --record: the fraction of a share that still passes (default: ${DEFAULT-VALUE}).")
     private double tolerance;
 
-    @Option(
-            names = "--threads",
-            paramLabel = "N",
-            defaultValue = "0",
-            description = "Threads (default: one a physical core).")
-    private int threads;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private ThreadsOption threads;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() {
@@ -95,7 +93,7 @@ final class BenchCommand implements Callable<Integer> {
         @Nullable Path check = baseline == null ? null : baseline.check;
         @Nullable Path record = baseline == null ? null : baseline.record;
         List<SpeedCase> cases = chosen();
-        int size = threads > 0 ? threads : CpuTopology.usablePhysicalCores();
+        int size = threads.size();
         Output output = Output.of(spec);
         KernelTier.Choice tier = KernelTier.choice();
         if (tier.tier() == KernelTier.SCALAR && !tier.fallback()) {
@@ -176,7 +174,7 @@ final class BenchCommand implements Callable<Integer> {
         report.put("memory_read_gb_per_s_one_thread", round(limits.readOneThread()));
         report.put("memory_read_gb_per_s", round(limits.readAllThreads()));
         report.put("memory_write_gb_per_s", round(limits.writeAllThreads()));
-        if (!json) {
+        if (!json.isOn()) {
             Output output = Output.of(spec);
             report.forEach((key, value) -> output.result("%-34s %s", key.replace('_', ' '), value));
             output.result("");
@@ -187,7 +185,7 @@ final class BenchCommand implements Callable<Integer> {
     private Integer measure(
             Output output, SpeedMeter meter, List<SpeedCase> cases, Map<String, Object> report, @Nullable Path record) {
         List<SpeedResult> results = new ArrayList<>();
-        if (!json) {
+        if (!json.isOn()) {
             output.result("%-28s %12s %16s %20s %8s", "benchmark", "a run", "of its limit", "gets through", "share");
         }
         try (Progress progress = Progress.start(output.err(), "bench", cases.size(), "benchmarks")) {
@@ -195,7 +193,7 @@ final class BenchCommand implements Callable<Integer> {
                 SpeedResult result = meter.measure(one);
                 results.add(result);
                 progress.at(results.size(), "");
-                if (!json) {
+                if (!json.isOn()) {
                     output.result(
                             "%-28s %9.2f ms %9.1f %s %20s %6.1f %%",
                             result.name(),
@@ -215,7 +213,7 @@ final class BenchCommand implements Callable<Integer> {
                     .write(record, about);
             output.note("recorded in %s", record);
         }
-        if (json) {
+        if (json.isOn()) {
             report.put("results", results.stream().map(BenchCommand::object).toList());
             JsonOutput.print(output.out(), report);
         }
@@ -231,7 +229,7 @@ final class BenchCommand implements Callable<Integer> {
         List<SpeedVerdict> verdicts =
                 new SpeedCheck(meter::measure, name -> output.note("bench: %s", name)).check(recorded, cases);
         boolean passed = verdicts.stream().allMatch(SpeedVerdict::passed);
-        if (json) {
+        if (json.isOn()) {
             List<Map<String, Object>> results = new ArrayList<>();
             for (SpeedVerdict verdict : verdicts) {
                 Map<String, Object> object = object(verdict.result());

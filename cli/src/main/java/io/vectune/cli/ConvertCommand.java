@@ -3,12 +3,13 @@ package io.vectune.cli;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.arithmetic.LoraExport;
 import io.vectune.adapters.file.AdapterFiles;
-import io.vectune.runtime.file.OutputDirectory;
+import io.vectune.runtime.compute.CpuTopology;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -18,7 +19,8 @@ import picocli.CommandLine.Spec;
         name = "convert",
         description = {
             "Write an adapter in another format: peft, lora-lite, diffusers, kohya;",
-            "or as a plain LoRA (--to lora: exact where it is one, else the best of --rank with its error)."
+            "or as a plain LoRA (--to lora: exact where it is one, else the best of --rank with its error).",
+            "peft and lora are directories, the others .safetensors files."
         })
 final class ConvertCommand implements Callable<Integer> {
     @Spec
@@ -33,13 +35,9 @@ final class ConvertCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private Path in;
 
-    @Option(
-            names = "--out",
-            required = true,
-            paramLabel = "PATH",
-            description = "Directory (peft, lora) or .safetensors file to write.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path out;
+    private OutputOptions out;
 
     @Option(
             names = "--to",
@@ -64,9 +62,6 @@ final class ConvertCommand implements Callable<Integer> {
             description = "--to lora: rank where the adapter is no LoRA (default: ${DEFAULT-VALUE}).")
     private int rank;
 
-    @Option(names = "--force", description = "Replace what is there.")
-    private boolean force;
-
     @Override
     public Integer call() {
         Output output = Output.of(spec);
@@ -78,23 +73,23 @@ final class ConvertCommand implements Callable<Integer> {
         if (rank < 1) {
             throw new UsageException("--rank: expected at least 1, found " + rank);
         }
-        Inputs.of(in, model).keepApart("--out", out);
+        Inputs.of(in, model).keepApart("--out", out.path());
         if (directory) {
-            OutputDirectory.check(out, force);
+            out.checkDirectory();
         } else {
-            Output.checkFile(out, force);
+            out.checkFile();
         }
-        try (Host host = Host.open(model, null, List.of(), 0);
+        try (Host host = Host.open(model, null, List.of(), CpuTopology.usablePhysicalCores());
                 AdapterSet set = AdapterFiles.read(in, host.model().sites(), host.compute())) {
             switch (format) {
-                case "peft" -> AdapterFiles.write(set, out, AdapterFiles.Format.PEFT, force);
-                case "lora-lite" -> AdapterFiles.write(set, out, AdapterFiles.Format.LORA_LITE, force);
-                case "diffusers" -> AdapterFiles.write(set, out, AdapterFiles.Format.DIFFUSERS, force);
-                case "kohya" -> AdapterFiles.write(set, out, AdapterFiles.Format.KOHYA, force);
+                case "peft" -> AdapterFiles.write(set, out.path(), AdapterFiles.Format.PEFT, out.force());
+                case "lora-lite" -> AdapterFiles.write(set, out.path(), AdapterFiles.Format.LORA_LITE, out.force());
+                case "diffusers" -> AdapterFiles.write(set, out.path(), AdapterFiles.Format.DIFFUSERS, out.force());
+                case "kohya" -> AdapterFiles.write(set, out.path(), AdapterFiles.Format.KOHYA, out.force());
                 default -> exportLora(output, host, set);
             }
         }
-        output.note("wrote %s", out);
+        output.note("wrote %s", out.path());
         return 0;
     }
 
@@ -107,7 +102,7 @@ final class ConvertCommand implements Callable<Integer> {
                             "%-52s rank %d, relative error %.5f", layer.module(), layer.rank(), layer.relativeError());
                 }
             }
-            AdapterFiles.write(lora, out, AdapterFiles.Format.PEFT, force);
+            AdapterFiles.write(lora, out.path(), AdapterFiles.Format.PEFT, out.force());
         }
     }
 }

@@ -6,15 +6,14 @@ import io.vectune.models.load.ModelTensors;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
-import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.tensor.DType;
 import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -23,7 +22,7 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "dequantize",
         description = {
-            "Turn the quantized layers of a model directory or .safetensors file into dense NAME.weight,",
+            "Turn the quantized layers of a model directory, .safetensors or .pt (hqq) file into dense NAME.weight,",
             "or a .gguf file into a Hugging Face model directory."
         })
 final class DequantizeCommand implements Callable<Integer> {
@@ -31,21 +30,13 @@ final class DequantizeCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(
-            names = "--model",
-            required = true,
-            paramLabel = "PATH",
-            description = "Model directory, or .safetensors, .pt (hqq) or .gguf file.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path model;
+    private CheckpointOption model;
 
-    @Option(
-            names = "--out",
-            required = true,
-            paramLabel = "PATH",
-            description = "Directory or file to write, as --model.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path out;
+    private OutputOptions out;
 
     @Option(
             names = "--dtype",
@@ -53,40 +44,38 @@ final class DequantizeCommand implements Callable<Integer> {
             description = "f32, bf16 or f16 (default: the type in which the library dequantizes).")
     private @Nullable String dtype;
 
-    @Option(names = "--force", description = "Replace what is there.")
-    private boolean force;
-
     @Override
     public Integer call() {
         Output output = Output.of(spec);
         DType type = DtypeOption.parse(dtype);
-        Inputs.of(model).keepApart("--out", out);
+        Inputs.of(model.path()).keepApart("--out", out.path());
         Consumer<String> each = layer -> {};
         int layers;
         try (ThreadTeam team = ThreadTeam.ofPhysicalCores();
                 Compute compute = new Compute(team)) {
             layers = run(compute, type, each);
         }
-        output.note("%d layers dequantized; wrote %s", layers, out);
+        output.note("%d layers dequantized; wrote %s", layers, out.path());
         return 0;
     }
 
     private int run(Compute compute, @Nullable DType type, Consumer<String> each) {
-        if (Output.isSafetensors(model) || (ModelTensors.isPickled(model) && Output.isSafetensors(out))) {
-            Output.checkFile(out, force);
-            return DequantizeCheckpoint.file(model, out, type, compute, each);
+        if (Output.isSafetensors(model.path())
+                || (ModelTensors.isPickled(model.path()) && Output.isSafetensors(out.path()))) {
+            out.checkFile();
+            return DequantizeCheckpoint.file(model.path(), out.path(), type, compute, each);
         }
-        if (model.toString().toLowerCase(Locale.ROOT).endsWith(".gguf") && Files.isRegularFile(model)) {
-            OutputDirectory.check(out, force);
-            return GgufExport.directory(model, out, force, type, compute, each);
+        if (model.path().toString().toLowerCase(Locale.ROOT).endsWith(".gguf") && Files.isRegularFile(model.path())) {
+            out.checkDirectory();
+            return GgufExport.directory(model.path(), out.path(), out.force(), type, compute, each);
         }
-        if (!Files.isDirectory(model)) {
+        if (!Files.isDirectory(model.path())) {
             throw new VectuneException(
-                    model
+                    model.path()
                             + ": expected a model directory or a .safetensors file"
-                            + (Files.exists(model) ? ", found another file" : "; there is no such path"));
+                            + (Files.exists(model.path()) ? ", found another file" : "; there is no such path"));
         }
-        OutputDirectory.check(out, force);
-        return DequantizeCheckpoint.directory(model, out, force, type, compute, each);
+        out.checkDirectory();
+        return DequantizeCheckpoint.directory(model.path(), out.path(), out.force(), type, compute, each);
     }
 }

@@ -10,8 +10,8 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /// `vectune doctor`: what this machine is and what the program makes of it.
@@ -23,8 +23,9 @@ final class DoctorCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() {
@@ -46,7 +47,7 @@ final class DoctorCommand implements Callable<Integer> {
             report.put("memory_write_gb_per_s", round(limits.writeAllThreads()));
         }
         PrintWriter out = spec.commandLine().getOut();
-        if (json) {
+        if (json.isOn()) {
             JsonOutput.print(out, report);
         } else {
             report.forEach((key, value) -> out.printf(Locale.ROOT, "%-34s %s%n", key.replace('_', ' '), value));

@@ -9,11 +9,15 @@ import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
-import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /// `vectune eval`: loss and perplexity on a data file.
-@Command(name = "eval", description = "Mean loss over the labelled tokens of a data file, and perplexity.")
+@Command(
+        name = "eval",
+        description = {
+            "Mean loss over the labelled tokens of a data file, and perplexity.",
+            "--json: loss, perplexity, tokens, rows, exact_match."
+        })
 final class EvalCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")
@@ -31,8 +35,9 @@ final class EvalCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private DataOptionsMixin data;
 
-    @Option(names = "--json", description = "Print one JSON object: loss, perplexity, tokens, rows, exact_match.")
-    private boolean json;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() {
@@ -58,7 +63,7 @@ final class EvalCommand implements Callable<Integer> {
                                 + evaluation.loss()
                                 + "; the model or the adapter has values that are not finite");
             }
-            if (json) {
+            if (json.isOn()) {
                 Map<String, Object> object = new LinkedHashMap<>();
                 object.put("loss", evaluation.loss());
                 object.put("perplexity", evaluation.perplexity());

@@ -25,10 +25,10 @@ final class FluxHost implements AutoCloseable {
     /// Maps a transformer and its adapters.
     ///
     /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
-    /// @param threads size of the team; 0 for one a physical core
+    /// @param threads size of the team
     FluxHost(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
         this.path = path;
-        this.team = ThreadTeam.of(Host.requireThreads(threads));
+        this.team = ThreadTeam.of(threads);
         this.compute = new Compute(team);
         try {
             FluxModel stored = FluxLoader.load(path, arena);

@@ -9,11 +9,11 @@ import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -31,16 +31,9 @@ final class FluxStepCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(
-            names = "--model",
-            required = true,
-            paramLabel = "DIR",
-            description = "Transformer or pipeline directory of diffusers.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path model;
-
-    @Option(names = "--adapter", paramLabel = "PATH[=WEIGHT]", description = "LoRA or Control LoRA; several add up.")
-    private List<String> adapters = new ArrayList<>();
+    private HostOptions host;
 
     @Option(
             names = "--inputs",
@@ -50,43 +43,34 @@ final class FluxStepCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private Path inputs;
 
-    @Option(names = "--out", required = true, paramLabel = "FILE", description = "The safetensors file to write.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path out;
-
-    @Option(
-            names = "--threads",
-            paramLabel = "N",
-            defaultValue = "0",
-            description = "Threads (default: one a physical core).")
-    private int threads;
-
-    @Option(names = "--force", description = "Replace the output file if it exists.")
-    private boolean force;
+    private OutputOptions out;
 
     @Override
     public Integer call() {
-        Output.checkFile(out, force);
-        try (FluxHost host =
-                new FluxHost(model, null, adapters.stream().map(AdapterReference::parse).toList(), threads)) {
-            FluxAdapters active = host.adapters();
-            List<FluxInputs> samples = FluxInputsFile.read(inputs, active.model().config(), host.arena());
+        out.checkFile();
+        try (FluxHost opened = host.openFlux()) {
+            FluxAdapters active = opened.adapters();
+            List<FluxInputs> samples = FluxInputsFile.read(inputs, active.model().config(), opened.arena());
             if (samples.isEmpty()) {
                 throw new UsageException("--inputs " + inputs + ": expected at least one sample, found none");
             }
             int tokens = samples.getFirst().hiddenStates().rows();
             int channels = active.model().config().outChannels();
-            Tensor prediction = Tensor.allocate(host.arena(), DType.F32, samples.size(), tokens, channels);
+            Tensor prediction = Tensor.allocate(opened.arena(), DType.F32, samples.size(), tokens, channels);
             Matrix rows = prediction.asMatrix();
-            FluxPass pass = new FluxPass(active.model(), active.layers(), host.compute());
+            FluxPass pass = new FluxPass(active.model(), active.layers(), opened.compute());
             long start = System.nanoTime();
             for (int sample = 0; sample < samples.size(); sample++) {
                 pass.predict(samples.get(sample), rows.rows(sample * tokens, (sample + 1) * tokens));
             }
             double seconds = (System.nanoTime() - start) * 1e-9;
-            SafetensorsWriter.write(out, Map.of("prediction", prediction), Map.of());
+            SafetensorsWriter.write(out.path(), Map.of("prediction", prediction), Map.of());
             Output.of(spec)
-                    .note("%d samples of %d image tokens in %.2f s; wrote %s", samples.size(), tokens, seconds, out);
+                    .note(
+                            "%d samples of %d image tokens in %.2f s; wrote %s",
+                            samples.size(), tokens, seconds, out.path());
         }
         return 0;
     }

@@ -32,7 +32,10 @@ import picocli.CommandLine.Spec;
 /// `vectune generate`: the continuation of a prompt, streamed to stdout; or a conversation.
 @Command(
         name = "generate",
-        description = "Continue a prompt, or chat. The text goes to stdout, everything else to stderr.")
+        description = {
+            "Continue a prompt, or chat. The text goes to stdout, everything else to stderr.",
+            "--json: text, tokens and speed instead of the stream; with --chat one object a message."
+        })
 final class GenerateCommand implements Callable<Integer> {
     @Spec
     @SuppressWarnings("NullAway.Init")
@@ -121,11 +124,9 @@ final class GenerateCommand implements Callable<Integer> {
             description = "Most tokens of prompt and continuations (default: what they need).")
     private @Nullable Integer context;
 
-    @Option(
-            names = "--json",
-            description =
-                    "Print one JSON object with text, tokens and speed instead of the stream; with --chat one a message.")
-    private boolean json;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() throws IOException {
@@ -239,7 +240,7 @@ final class GenerateCommand implements Callable<Integer> {
                         token -> {
                             String piece = decoder.add(token);
                             whole.append(piece);
-                            if (!json) {
+                            if (!json.isOn()) {
                                 out.print(piece);
                                 Output.flush(out);
                             }
@@ -247,7 +248,7 @@ final class GenerateCommand implements Callable<Integer> {
                         });
         String rest = decoder.finish();
         whole.append(rest);
-        if (json) {
+        if (json.isOn()) {
             Map<String, Object> object = new LinkedHashMap<>();
             object.put("text", whole.toString());
             object.put("tokens", continuation.tokens());

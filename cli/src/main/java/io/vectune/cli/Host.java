@@ -11,7 +11,6 @@ import io.vectune.models.load.ModelLoader;
 import io.vectune.models.transform.QuantizedModel;
 import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.compute.Compute;
-import io.vectune.runtime.compute.CpuTopology;
 import io.vectune.runtime.compute.ThreadTeam;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -22,8 +21,6 @@ import org.jspecify.annotations.Nullable;
 
 /// What a command works with: a mapped model, its adapters, the thread team, a session's scratch. Closed as one.
 final class Host implements AutoCloseable {
-    private static final int MAX_THREADS = 1024;
-
     private final Arena arena = Arena.ofShared();
     private final List<Weighted> adapters = new ArrayList<>();
     private final ThreadTeam team;
@@ -34,7 +31,7 @@ final class Host implements AutoCloseable {
     private final boolean quantizesOnLoad;
 
     private Host(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
-        this.team = ThreadTeam.of(requireThreads(threads));
+        this.team = ThreadTeam.of(threads);
         this.compute = new Compute(team);
         this.quantizesOnLoad = quantizer != null;
         try {
@@ -63,19 +60,9 @@ final class Host implements AutoCloseable {
     /// Maps a model and its adapters.
     ///
     /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
-    /// @param threads size of the team; 0 for one a physical core
+    /// @param threads size of the team
     static Host open(Path path, @Nullable WeightQuantizer quantizer, List<AdapterReference> references, int threads) {
         return new Host(path, quantizer, references, threads);
-    }
-
-    /// The size of a thread team.
-    ///
-    /// @param threads what a user asks for; 0 for one a physical core
-    static int requireThreads(int threads) {
-        if (threads < 0 || threads > MAX_THREADS) {
-            throw new UsageException("--threads: expected 1 to " + MAX_THREADS + ", found " + threads);
-        }
-        return threads > 0 ? threads : CpuTopology.usablePhysicalCores();
     }
 
     private static @Nullable AdapterSet compose(List<Weighted> members) {

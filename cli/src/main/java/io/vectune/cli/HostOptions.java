@@ -5,17 +5,14 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /// The options of every command that runs a model.
 final class HostOptions {
-    @Option(
-            names = "--model",
-            required = true,
-            paramLabel = "PATH",
-            description = "Hugging Face model directory or .gguf file.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path model;
+    private ModelOption model;
 
     @Option(
             names = "--adapter",
@@ -24,28 +21,25 @@ final class HostOptions {
                     "Adapter to use: a PEFT directory, or a lora-lite or diffusers .safetensors file. Several add up.")
     private List<String> adapters = new ArrayList<>();
 
-    @Option(
-            names = "--threads",
-            paramLabel = "N",
-            defaultValue = "0",
-            description = "Threads to compute with (default: one a physical core).")
-    private int threads;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private ThreadsOption threads;
 
     /// The model's path.
     Path model() {
-        return model;
+        return model.path();
     }
 
     /// Maps the model and its adapters.
     ///
     /// @param quantizer quantizes the linear layers in memory first; null to take them as they are
     Host open(@Nullable WeightQuantizer quantizer) {
-        return Host.open(model, quantizer, references(), threads);
+        return Host.open(model.path(), quantizer, references(), threads.size());
     }
 
     /// Maps a Flux transformer and its adapters.
     FluxHost openFlux() {
-        return new FluxHost(model, null, references(), threads);
+        return new FluxHost(model.path(), null, references(), threads.size());
     }
 
     private List<AdapterReference> references() {

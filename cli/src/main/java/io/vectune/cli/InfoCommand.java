@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -32,14 +33,15 @@ final class InfoCommand implements Callable<Integer> {
     @Option(names = "--tensors", description = "List every tensor.")
     private boolean tensors;
 
-    @Option(names = "--json", description = "Print one JSON object.")
-    private boolean json;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() {
         Output output = Output.of(spec);
         Inventory inventory = Inventory.of(path);
-        if (json) {
+        if (json.isOn()) {
             Map<String, Object> object = new LinkedHashMap<>();
             object.put("path", path.toString());
             object.put("kind", inventory.kind());

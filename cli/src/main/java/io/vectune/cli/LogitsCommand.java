@@ -5,7 +5,6 @@ import io.vectune.runtime.safetensors.SafetensorsWriter;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
-import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -35,17 +34,14 @@ final class LogitsCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private String tokens;
 
-    @Option(names = "--out", required = true, paramLabel = "FILE", description = "The safetensors file to write.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path out;
-
-    @Option(names = "--force", description = "Replace an existing file.")
-    private boolean force;
+    private OutputOptions out;
 
     @Override
     public Integer call() {
-        Inputs.of(host.model()).keepApart("--out", out);
-        Output.checkFile(out, force);
+        Inputs.of(host.model()).keepApart("--out", out.path());
+        out.checkFile();
         try (Host opened = host.open(quantize.quantizer());
                 Arena arena = Arena.ofShared()) {
             int vocabSize = opened.model().config().vocabSize();
@@ -61,9 +57,9 @@ final class LogitsCommand implements Callable<Integer> {
             try (DecoderSession session = opened.session(ids.length)) {
                 session.appendAll(ids, logits.asMatrix());
             }
-            SafetensorsWriter.write(out, Map.of("logits", logits), Map.of());
+            SafetensorsWriter.write(out.path(), Map.of("logits", logits), Map.of());
         }
-        spec.commandLine().getErr().println("wrote " + out);
+        spec.commandLine().getErr().println("wrote " + out.path());
         return 0;
     }
 }

@@ -6,10 +6,8 @@ import io.vectune.models.checkpoint.MergeCheckpoint;
 import io.vectune.models.checkpoint.MergedLayer;
 import io.vectune.models.load.FluxLoader;
 import io.vectune.runtime.VectuneException;
-import io.vectune.runtime.file.OutputDirectory;
 import io.vectune.runtime.tensor.DType;
 import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -26,7 +24,8 @@ import picocli.CommandLine.Spec;
         name = "merge",
         description = {
             "Fold adapters into the weights: W' = W + sum of WEIGHT x (W with the adapter - W).",
-            "In a Flux transformer a Control LoRA also widens the input and replaces norms."
+            "In a Flux transformer a Control LoRA also widens the input and replaces norms.",
+            "--json: with --requantize, what each layer kept of the change."
         })
 final class MergeCommand implements Callable<Integer> {
     @Spec
@@ -37,9 +36,9 @@ final class MergeCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private HostOptions host;
 
-    @Option(names = "--out", required = true, paramLabel = "DIR", description = "Directory to write.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path out;
+    private OutputOptions out;
 
     @Option(
             names = "--dtype",
@@ -59,11 +58,9 @@ final class MergeCommand implements Callable<Integer> {
             description = "Flux, --requantize: leave x_embedder dense, as diffusers does after widening it.")
     private boolean denseInput;
 
-    @Option(names = "--json", description = "--requantize: print one JSON object with what each layer kept.")
-    private boolean json;
-
-    @Option(names = "--force", description = "Replace files in an output directory that holds something.")
-    private boolean force;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() {
@@ -72,15 +69,15 @@ final class MergeCommand implements Callable<Integer> {
         if (requantize && type != null) {
             throw new UsageException("--dtype is for dense results; leave it out with --requantize");
         }
-        if (json && !requantize) {
+        if (json.isOn() && !requantize) {
             throw new UsageException("--json prints the report of --requantize; without it there is none");
         }
         boolean flux = FluxLoader.isOne(host.model());
         if (denseInput && !(flux && requantize)) {
             throw new UsageException("--dense-input belongs to --requantize of a Flux transformer");
         }
-        Inputs.of(host.model()).keepApart("--out", out);
-        OutputDirectory.check(out, force);
+        Inputs.of(host.model()).keepApart("--out", out.path());
+        out.checkDirectory();
         if (!Files.isDirectory(host.model())) {
             throw new VectuneException(
                     host.model()
@@ -98,22 +95,24 @@ final class MergeCommand implements Callable<Integer> {
             if (requantize) {
                 report(
                         output,
-                        MergeCheckpoint.requantize(host.model(), out, force, adapters, opened.compute(), layer -> {}));
+                        MergeCheckpoint.requantize(
+                                host.model(), out.path(), out.force(), adapters, opened.compute(), layer -> {}));
                 return 0;
             }
             int layers =
-                    MergeCheckpoint.directory(host.model(), out, force, adapters, type, opened.compute(), layer -> {});
-            output.note("%d layers changed; wrote %s", layers, out);
+                    MergeCheckpoint.directory(
+                            host.model(), out.path(), out.force(), adapters, type, opened.compute(), layer -> {});
+            output.note("%d layers changed; wrote %s", layers, out.path());
         }
         return 0;
     }
 
     private void report(Output output, List<MergedLayer> layers) {
         MergedLayer total = MergedLayer.total(layers);
-        if (json) {
+        if (json.isOn()) {
             Map<String, Object> object = new LinkedHashMap<>(fields(total));
             object.put("layers", layers.stream().map(MergeCommand::fields).toList());
-            object.put("out", out.toString());
+            object.put("out", out.path().toString());
             JsonOutput.print(output.out(), object);
             return;
         }
@@ -122,7 +121,7 @@ final class MergeCommand implements Callable<Integer> {
         print(output, total);
         output.result(
                 "%.1f %% of the change survived; wrote %s (merge without --requantize to keep all of it)",
-                100 * total.kept(), out);
+                100 * total.kept(), out.path());
     }
 
     private static void print(Output output, MergedLayer layer) {
@@ -149,8 +148,8 @@ final class MergeCommand implements Callable<Integer> {
             FluxMerge.Result result =
                     FluxMerge.directory(
                             FluxLoader.directory(host.model()),
-                            out,
-                            force,
+                            out.path(),
+                            out.force(),
                             opened.adapters(),
                             type,
                             quantizedChanges(),
@@ -161,7 +160,11 @@ final class MergeCommand implements Callable<Integer> {
             output.note(
                     "%d layers changed, %d of them quantized again, %d quantized before and dense now; %d quantized in"
                             + " all; wrote %s",
-                    result.changed(), result.requantized().size(), result.madeDense().size(), result.quantized(), out);
+                    result.changed(),
+                    result.requantized().size(),
+                    result.madeDense().size(),
+                    result.quantized(),
+                    out.path());
         }
         return 0;
     }

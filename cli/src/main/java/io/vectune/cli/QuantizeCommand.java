@@ -14,9 +14,7 @@ import io.vectune.quant.Quantizers;
 import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
-import io.vectune.runtime.compute.CpuTopology;
 import io.vectune.runtime.compute.ThreadTeam;
-import io.vectune.runtime.file.OutputDirectory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -29,6 +27,7 @@ import java.util.concurrent.Callable;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -45,21 +44,13 @@ final class QuantizeCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(
-            names = "--model",
-            required = true,
-            paramLabel = "PATH",
-            description = "Model directory or .safetensors file.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path model;
+    private CheckpointOption model;
 
-    @Option(
-            names = "--out",
-            required = true,
-            paramLabel = "PATH",
-            description = "Directory or file to write, as --model.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path out;
+    private OutputOptions out;
 
     @Option(names = "--method", required = true, paramLabel = "METHOD", description = "hqq, nf4, fp4 or int8.")
     @SuppressWarnings("NullAway.Init")
@@ -127,41 +118,36 @@ final class QuantizeCommand implements Callable<Integer> {
     @Option(names = "--exclude", split = ",", paramLabel = "NAME", description = "Leave these layers dense.")
     private List<String> exclude = new ArrayList<>();
 
-    @Option(
-            names = "--threads",
-            paramLabel = "N",
-            defaultValue = "0",
-            description = "Threads (default: one a physical core).")
-    private int threads;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private ThreadsOption threads;
 
-    @Option(names = "--force", description = "Replace files in an output directory that holds something.")
-    private boolean force;
-
-    @Option(names = "--json", description = "Print one JSON object with the report of every layer.")
-    private boolean json;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() {
         Output output = Output.of(spec);
-        boolean file = Output.isSafetensors(model);
-        Inputs.of(model).keepApart("--out", out);
+        boolean file = Output.isSafetensors(model.path());
+        Inputs.of(model.path()).keepApart("--out", out.path());
         if (file) {
-            Output.checkFile(out, force);
+            out.checkFile();
         } else {
-            if (!Files.isDirectory(model)) {
+            if (!Files.isDirectory(model.path())) {
                 throw new VectuneException(
-                        model
+                        model.path()
                                 + ": expected a model directory or a .safetensors file"
-                                + (Files.exists(model)
+                                + (Files.exists(model.path())
                                         ? ", found another file; turn a .gguf file into a directory with dequantize"
                                         : "; there is no such path"));
             }
-            OutputDirectory.check(out, force);
+            out.checkDirectory();
         }
         QuantizeOptions options = options();
         checkCombination(file);
         QuantizationReport report;
-        try (ThreadTeam team = ThreadTeam.of(threads > 0 ? threads : CpuTopology.usablePhysicalCores());
+        try (ThreadTeam team = ThreadTeam.of(threads.size());
                 Compute compute = new Compute(team)) {
             LayerSelection selection = new LayerSelection(!file, include, exclude);
             QuantizationPlan plan = plan(output, options, selection, compute);
@@ -191,7 +177,7 @@ final class QuantizeCommand implements Callable<Integer> {
         }
         if (file && (calibration != null || correctionRank != null)) {
             throw new UsageException(
-                    "--calibration and --correction-rank need a model directory, found the file " + model);
+                    "--calibration and --correction-rank need a model directory, found the file " + model.path());
         }
     }
 
@@ -207,7 +193,7 @@ final class QuantizeCommand implements Callable<Integer> {
             try {
                 plan =
                         BitAllocation.plan(
-                                model,
+                                model.path(),
                                 selection,
                                 options,
                                 targetBits,
@@ -230,8 +216,9 @@ final class QuantizeCommand implements Callable<Integer> {
         if (data == null) {
             return Map.of();
         }
-        try (Host host = Host.open(model, null, List.of(), threads)) {
-            DataSet rows = DataOptionsMixin.load(data, maxLength, false, TextSide.of(model), host.model(), output);
+        try (Host host = Host.open(model.path(), null, List.of(), threads.size())) {
+            DataSet rows =
+                    DataOptionsMixin.load(data, maxLength, false, TextSide.of(model.path()), host.model(), output);
             try (Progress progress = Progress.start(output.err(), "calibrate", rows.rows().size(), "rows")) {
                 return Calibration.of(
                         host.model(), host.compute(), rows.rows(), targetBits != null, done -> progress.at(done, ""));
@@ -276,7 +263,7 @@ final class QuantizeCommand implements Callable<Integer> {
         double[] seconds = new double[1];
         Consumer<List<String>> started =
                 layers -> {
-                    output.note("%s: %d layers to %s", model, layers.size(), describe(quantization));
+                    output.note("%s: %d layers to %s", model.path(), layers.size(), describe(quantization));
                     progress[0] = Progress.start(output.err(), "quantize", layers.size(), "layers");
                 };
         Consumer<LayerReport> each =
@@ -288,8 +275,9 @@ final class QuantizeCommand implements Callable<Integer> {
                 };
         try {
             return file
-                    ? QuantizeCheckpoint.file(model, out, selection, quantization, compute, started, each)
-                    : QuantizeCheckpoint.directory(model, out, force, selection, quantization, compute, started, each);
+                    ? QuantizeCheckpoint.file(model.path(), out.path(), selection, quantization, compute, started, each)
+                    : QuantizeCheckpoint.directory(
+                            model.path(), out.path(), out.force(), selection, quantization, compute, started, each);
         } finally {
             if (progress[0] != null) {
                 progress[0].close();
@@ -305,9 +293,9 @@ final class QuantizeCommand implements Callable<Integer> {
     }
 
     private void print(Output output, QuantizationReport report, boolean file, QuantizationPlan plan) {
-        if (json) {
+        if (json.isOn()) {
             Map<String, Object> object = new LinkedHashMap<>();
-            object.put("out", out.toString());
+            object.put("out", out.path().toString());
             object.put("format", describe(plan));
             object.putAll(report.fields());
             JsonOutput.print(output.out(), object);
@@ -344,13 +332,13 @@ final class QuantizeCommand implements Callable<Integer> {
         if (corrected) {
             output.result(
                     "correction of rank %d: %s in %s; use it with --adapter, or go on tuning it with --init-from",
-                    plan.correctionRank(), Progress.bytes(report.correctionBytes()), out.resolve("correction"));
+                    plan.correctionRank(), Progress.bytes(report.correctionBytes()), out.path().resolve("correction"));
         }
         output.result(
                 "%.1f M weights/s, %s in all; wrote %s and %s",
                 report.weightsPerSecond() * 1e-6,
                 Progress.duration(report.seconds()),
-                out,
-                QuantizationReport.pathOf(out, file));
+                out.path(),
+                QuantizationReport.pathOf(out.path(), file));
     }
 }

@@ -33,6 +33,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -71,15 +72,13 @@ final class QuickstartCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private Path out;
 
-    @Option(
-            names = "--threads",
-            paramLabel = "N",
-            defaultValue = "0",
-            description = "Threads (default: one a physical core).")
-    private int threads;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private ThreadsOption threads;
 
-    @Option(names = "--json", description = "Print one JSON object with the figures.")
-    private boolean json;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() {
@@ -88,7 +87,7 @@ final class QuickstartCommand implements Callable<Integer> {
         KernelTier.Choice tier = KernelTier.choice();
         output.note("kernels    %s: %s", tier.tier().name().toLowerCase(Locale.ROOT), tier.reason());
         Path model = unpack();
-        try (Host host = Host.open(model, QuantizeOnLoad.parse("hqq4"), List.of(), threads)) {
+        try (Host host = Host.open(model, QuantizeOnLoad.parse("hqq4"), List.of(), threads.size())) {
             run(output, host, model, start);
         }
         return 0;
@@ -128,7 +127,7 @@ final class QuickstartCommand implements Callable<Integer> {
             String without = generate(host, Map.of(), text, prompt);
             String with = generate(host, set.adapters(), text, prompt);
             double seconds = (System.nanoTime() - start) * 1e-9;
-            if (json) {
+            if (json.isOn()) {
                 JsonOutput.print(output.out(), figures(before, after, report, seconds));
             } else {
                 print(output, before, after, report, seconds);

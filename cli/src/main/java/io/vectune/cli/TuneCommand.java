@@ -8,8 +8,6 @@ import io.vectune.models.flux.FlowMatching;
 import io.vectune.models.load.FluxLoader;
 import io.vectune.models.train.BatchPlan;
 import io.vectune.models.train.CalibratedStart;
-import io.vectune.models.train.LearningRateSchedule;
-import io.vectune.models.train.OptimizerChoice;
 import io.vectune.models.train.StepLog;
 import io.vectune.models.train.StepRecord;
 import io.vectune.models.train.Trainer;
@@ -42,19 +40,13 @@ import picocli.CommandLine.Spec;
                     + " a Control LoRA), encoder_hidden_states, pooled_projections, img_ids, txt_ids."
         })
 final class TuneCommand implements Callable<Integer> {
-    private static final int MOST_ROWS_A_STEP = 1 << 20;
-
     @Spec
     @SuppressWarnings("NullAway.Init")
     private CommandSpec spec;
 
-    @Option(
-            names = "--model",
-            required = true,
-            paramLabel = "PATH",
-            description = "Hugging Face model directory, .gguf file, or directory of a Flux transformer.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path model;
+    private ModelOption model;
 
     @Mixin
     @SuppressWarnings("NullAway.Init")
@@ -91,91 +83,17 @@ final class TuneCommand implements Callable<Integer> {
     @SuppressWarnings("NullAway.Init")
     private FluxTuneOptions flux;
 
-    @Option(
-            names = "--out",
-            required = true,
-            paramLabel = "DIR",
-            description = "Directory for the adapter, report and checkpoint.")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private Path out;
+    private OutputOptions out;
 
-    @Option(names = "--steps", paramLabel = "N", description = "Optimizer steps (default: once through the data).")
-    private @Nullable Integer steps;
-
-    @Option(
-            names = "--batch-size",
-            paramLabel = "N",
-            defaultValue = "4",
-            description = "Rows of a batch (default: ${DEFAULT-VALUE}).")
-    private int batchSize;
-
-    @Option(
-            names = "--accumulate",
-            paramLabel = "N",
-            defaultValue = "1",
-            description = "Batches of a step (default: ${DEFAULT-VALUE}).")
-    private int accumulate;
-
-    @Option(
-            names = "--lr",
-            paramLabel = "X",
-            defaultValue = "2e-4",
-            description = "Learning rate (default: ${DEFAULT-VALUE}).")
-    private double learningRate;
-
-    @Option(
-            names = {"--lr-ratio", "--loraplus-lr-ratio"},
-            paramLabel = "X",
-            defaultValue = "1",
-            description = "LoRA+: rate of lora_B over that of the rest (default: ${DEFAULT-VALUE}).")
-    private double outputFactorRatio;
-
-    @Option(
-            names = "--optimizer",
-            paramLabel = "adamw|sgd",
-            defaultValue = "adamw",
-            description = "Optimizer (default: ${DEFAULT-VALUE}).")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private String optimizer;
+    private StepOptions steps;
 
-    @Option(
-            names = "--momentum",
-            paramLabel = "X",
-            defaultValue = "0",
-            description = "Momentum of sgd (default: ${DEFAULT-VALUE}).")
-    private double momentum;
-
-    @Option(
-            names = "--weight-decay",
-            paramLabel = "X",
-            defaultValue = "0",
-            description = "Weight decay of every trainable tensor (default: ${DEFAULT-VALUE}).")
-    private double weightDecay;
-
-    @Option(names = "--no-decay-scales", description = "No weight decay on magnitudes, gates, angles and biases.")
-    private boolean noDecayScales;
-
-    @Option(
-            names = "--schedule",
-            paramLabel = "SHAPE",
-            defaultValue = "constant",
-            description = "constant, linear or cosine (default: ${DEFAULT-VALUE}).")
+    @Mixin
     @SuppressWarnings("NullAway.Init")
-    private String schedule;
-
-    @Option(
-            names = "--warmup",
-            paramLabel = "N",
-            defaultValue = "0",
-            description = "Steps of linear warm-up (default: ${DEFAULT-VALUE}).")
-    private int warmup;
-
-    @Option(
-            names = "--clip",
-            paramLabel = "X",
-            defaultValue = "0",
-            description = "Largest gradient norm; 0 = off (default: ${DEFAULT-VALUE}).")
-    private double clip;
+    private OptimizerOptions optimizer;
 
     @Option(
             names = "--gradient-checkpointing",
@@ -188,9 +106,6 @@ final class TuneCommand implements Callable<Integer> {
             defaultValue = "0",
             description = "Seed of start values, order of rows and dropout (default: ${DEFAULT-VALUE}).")
     private long seed;
-
-    @Option(names = "--no-shuffle", description = "Take the rows in the order of the file, again and again.")
-    private boolean noShuffle;
 
     @Option(
             names = "--log",
@@ -208,18 +123,13 @@ final class TuneCommand implements Callable<Integer> {
     @Option(names = "--resume", description = "Go on from the checkpoint in --out.")
     private boolean resume;
 
-    @Option(
-            names = "--threads",
-            paramLabel = "N",
-            defaultValue = "0",
-            description = "Threads (default: one a physical core).")
-    private int threads;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private ThreadsOption threads;
 
-    @Option(names = "--force", description = "Replace files in an output directory that holds something.")
-    private boolean force;
-
-    @Option(names = "--json", description = "Print one JSON object with the result.")
-    private boolean json;
+    @Mixin
+    @SuppressWarnings("NullAway.Init")
+    private JsonOption json;
 
     @Override
     public Integer call() {
@@ -228,20 +138,20 @@ final class TuneCommand implements Callable<Integer> {
             throw new UsageException("--checkpoint-every: expected at least 0, found " + checkpointEvery);
         }
         checkLog();
-        if (FluxLoader.isOne(model)) {
+        if (FluxLoader.isOne(model.path())) {
             return tuneFlux(output);
         }
-        requireNone(FluxTuneOptions.NAMES, "Flux transformers, and " + model + " is none");
-        TuneTarget target = TuneTarget.of(out, start.initFrom);
-        try (OutputLock _ = target.lock(resume, force);
-                Host host = Host.open(model, quantize.quantizer(), List.of(), threads)) {
-            TextSide text = TextSide.of(model);
+        requireNone(FluxTuneOptions.NAMES, "Flux transformers, and " + model.path() + " is none");
+        TuneTarget target = TuneTarget.of(out.path(), start.initFrom);
+        try (OutputLock _ = target.lock(resume, out.force());
+                Host host = Host.open(model.path(), quantize.quantizer(), List.of(), threads.size())) {
+            TextSide text = TextSide.of(model.path());
             DataSet rows = data.load(text, host.model(), output);
-            BatchPlan batches = batches(rows);
+            BatchPlan batches = steps.batches(rows, seed);
             TrainerOptions options = options(rows.rows().size());
             try (AdapterSet set = adapters(host, text, output, options.schedule().totalSteps())) {
                 TrainingPlan plan = Trainer.plan(host.model(), set, batches, options);
-                TuningPlanView.print(output, model, host.model(), set, plan);
+                TuningPlanView.print(output, model.path(), host.model(), set, plan);
                 requireMemory(plan);
                 TuningReport report;
                 try (Trainer trainer = new Trainer(host.model(), set, host.compute(), batches, options)) {
@@ -257,8 +167,8 @@ final class TuneCommand implements Callable<Integer> {
 
     /// The log replaces no input, and no other file unless that is asked for.
     private void checkLog() {
-        Inputs.of(model, data.path(), start.initFrom).keepApart("--log", log);
-        if (log != null && !resume && !force && Files.isRegularFile(log)) {
+        Inputs.of(model.path(), data.path(), start.initFrom).keepApart("--log", log);
+        if (log != null && !resume && !out.force() && Files.isRegularFile(log)) {
             throw new UsageException("--log " + log + ": already exists; choose another or use --force to replace it");
         }
     }
@@ -279,18 +189,17 @@ final class TuneCommand implements Callable<Integer> {
     }
 
     private int tuneFlux(Output output) {
-        requireNone(FluxTuneOptions.OF_DECODERS, "decoders, and " + model + " is a Flux transformer");
-        requireRowsOfAStep();
-        TuneTarget target = TuneTarget.ofFlux(out);
-        try (OutputLock _ = target.lock(resume, force);
-                FluxHost host = new FluxHost(model, quantize.quantizer(), List.of(), threads)) {
+        requireNone(FluxTuneOptions.OF_DECODERS, "decoders, and " + model.path() + " is a Flux transformer");
+        int rowsOfAStep = steps.rows();
+        TuneTarget target = TuneTarget.ofFlux(out.path());
+        try (OutputLock _ = target.lock(resume, out.force());
+                FluxHost host = new FluxHost(model.path(), quantize.quantizer(), List.of(), threads.size())) {
             FlowMatching task = flux.task(host.adapters().base().config(), seed);
             try (FluxTuning tuning = FluxTuning.open(host, data.path(), start.method, start.initFrom, adapter, seed)) {
                 tuning.print(output);
                 TrainerOptions options = options(tuning.rows());
                 TuningReport report;
-                try (Trainer trainer =
-                        tuning.trainer(task, Math.multiplyExact(batchSize, accumulate), !noShuffle, options)) {
+                try (Trainer trainer = tuning.trainer(task, rowsOfAStep, steps.shuffle(), options)) {
                     report = train(output, trainer, tuning.set(), options, target);
                 }
                 target.write(tuning::write, report);
@@ -309,68 +218,8 @@ final class TuneCommand implements Callable<Integer> {
         }
     }
 
-    private void requireRowsOfAStep() {
-        if (batchSize < 1 || accumulate < 1) {
-            throw new UsageException(
-                    "--batch-size and --accumulate: expected at least 1, found " + batchSize + " and " + accumulate);
-        }
-        if ((long) batchSize * accumulate > MOST_ROWS_A_STEP) {
-            throw new UsageException(
-                    "--batch-size times --accumulate: expected at most "
-                            + MOST_ROWS_A_STEP
-                            + " rows a step, found "
-                            + batchSize
-                            + " x "
-                            + accumulate);
-        }
-    }
-
-    private BatchPlan batches(DataSet rows) {
-        requireRowsOfAStep();
-        try {
-            return new BatchPlan(rows.rows(), batchSize, accumulate, !noShuffle, seed);
-        } catch (IllegalArgumentException unusable) {
-            throw new VectuneException(rows.origin() + ": " + unusable.getMessage(), unusable);
-        }
-    }
-
     private TrainerOptions options(int rows) {
-        int total = steps == null ? Math.toIntExact(Math.ceilDiv(rows, (long) batchSize * accumulate)) : steps;
-        if (total < 1) {
-            throw new UsageException("--steps: expected at least 1, found " + total);
-        }
-        try {
-            return new TrainerOptions(
-                    learningRate,
-                    optimizer(),
-                    new LearningRateSchedule(shape(), warmup, total),
-                    clip,
-                    gradientCheckpointing,
-                    outputFactorRatio,
-                    !noDecayScales,
-                    seed);
-        } catch (IllegalArgumentException wrong) {
-            throw new UsageException(String.valueOf(wrong.getMessage()));
-        }
-    }
-
-    private OptimizerChoice optimizer() {
-        return switch (optimizer.toLowerCase(Locale.ROOT)) {
-            case "adamw" -> OptimizerChoice.AdamW.withDefaults(weightDecay);
-            case "sgd" -> new OptimizerChoice.Sgd(momentum, weightDecay);
-            default -> throw new UsageException("--optimizer: expected adamw or sgd, found \"" + optimizer + "\"");
-        };
-    }
-
-    private LearningRateSchedule.Shape shape() {
-        return switch (schedule.toLowerCase(Locale.ROOT)) {
-            case "constant" -> LearningRateSchedule.Shape.CONSTANT;
-            case "linear" -> LearningRateSchedule.Shape.LINEAR;
-            case "cosine" -> LearningRateSchedule.Shape.COSINE;
-            default ->
-                    throw new UsageException(
-                            "--schedule: expected constant, linear or cosine, found \"" + schedule + "\"");
-        };
+        return optimizer.of(steps.total(rows), gradientCheckpointing, seed);
     }
 
     private AdapterSet adapters(Host host, TextSide text, Output output, int totalSteps) {
@@ -383,7 +232,7 @@ final class TuneCommand implements Callable<Integer> {
         CalibratedStart calibrated = calibration.start(host, text, data, output);
         int rows = calibrated.rows().size() + calibrated.opposites().size();
         try (@Nullable Progress progress = rows == 0 ? null : Progress.start(output.err(), "calibrate", rows, "rows")) {
-            AdapterConfig config = adapter.config(String.valueOf(start.method), model, totalSteps);
+            AdapterConfig config = adapter.config(String.valueOf(start.method), model.path(), totalSteps);
             adapter.requireMemory(config.select(host.model().sites(), false));
             return calibrated.create(
                     config,
@@ -430,14 +279,14 @@ final class TuneCommand implements Callable<Integer> {
                     };
             trainer.run(listener, target.checkpoint(), checkpointEvery);
         }
-        return TuningReport.of(model, set, options, records);
+        return TuningReport.of(model.path(), set, options, records);
     }
 
     /// @param plannedBytes memory that the plan named, or 0 where there was none
     private void print(Output output, TuningReport report, TuneTarget target, long plannedBytes) {
-        if (json) {
+        if (json.isOn()) {
             Map<String, Object> object = new LinkedHashMap<>();
-            object.put("out", out.toString());
+            object.put("out", out.path().toString());
             object.putAll(report.summary());
             if (plannedBytes > 0) {
                 object.put("planned_memory_bytes", plannedBytes);

@@ -1,0 +1,21 @@
+package io.vectune.cli;
+
+import java.nio.file.Path;
+import picocli.CommandLine.Option;
+
+/// The option `--model` of every command that turns a checkpoint into another.
+final class CheckpointOption {
+    @Option(
+            names = "--model",
+            required = true,
+            paramLabel = "PATH",
+            description =
+                    "Model directory, or a checkpoint file: .safetensors; dequantize also reads .pt (hqq) and .gguf.")
+    @SuppressWarnings("NullAway.Init")
+    private Path model;
+
+    /// The path as the user gave it.
+    Path path() {
+        return model;
+    }
+}
