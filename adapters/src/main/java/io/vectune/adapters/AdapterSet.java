@@ -214,9 +214,17 @@ public final class AdapterSet implements AutoCloseable {
                 }
             }
             boolean alone = ofModule.size() == 1 && ofModule.getFirst().weight() == 1;
-            composed.adapters.put(module, alone ? ofModule.getFirst().adapter() : new ComposedAdapter(ofModule));
+            composed.adapters.put(module, alone ? ofModule.getFirst().adapter() : composed(module, ofModule));
         }
         return composed;
+    }
+
+    private static Adapter composed(String module, List<ComposedAdapter.Member> members) {
+        try {
+            return new ComposedAdapter(members);
+        } catch (IllegalArgumentException refused) {
+            throw new IllegalArgumentException(module + ": " + refused.getMessage(), refused);
+        }
     }
 
     /// A set for mixed batches: the row groups of a call name these sets by index. The members stay open and belong to

@@ -83,7 +83,14 @@ class EveryBaseTest {
         }
     }
 
-    private static Weight stored(String base, Tensor values, Compute compute, Arena arena) {
+    static Map<String, Object> options(String kind) {
+        return OPTIONS.getOrDefault(kind, Map.of("r", 4));
+    }
+
+    static Weight stored(String base, Tensor values, Compute compute, Arena arena) {
+        if (base.equals("f32")) {
+            return new DenseWeight(values);
+        }
         if (!base.equals("bf16")) {
             return Quantizers.of(QuantizeOptions.of(base)).quantize(compute, "layer", values, arena);
         }
@@ -97,7 +104,7 @@ class EveryBaseTest {
     // y, gX, the parameter gradients and the merged weight after the same moves from the start.
     private static List<float[]> run(String kind, Weight weight, Compute compute, Arena arena) {
         LayerSite site = new LayerSite("model.layers.0.self_attn.q_proj", weight, null);
-        AdapterConfig config = AdapterConfig.of(kind, OPTIONS.getOrDefault(kind, Map.of("r", 4)));
+        AdapterConfig config = AdapterConfig.of(kind, options(kind));
         Adapter adapter = config.recipe().create(site, arena, StoredShapes.NONE);
         config.recipe().initialize(adapter, site, new Initialization(compute, 3));
         SplitMix random = new SplitMix(9);
