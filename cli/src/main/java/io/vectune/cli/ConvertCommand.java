@@ -103,6 +103,11 @@ final class ConvertCommand implements Callable<Integer> {
                 }
             }
             AdapterFiles.write(lora, out.path(), AdapterFiles.Format.PEFT, out.force());
+            long exact = result.layers().stream().filter(LoraExport.Layer::exact).count();
+            double worst = result.layers().stream().mapToDouble(LoraExport.Layer::relativeError).max().orElse(0);
+            output.note(
+                    "%d layers exactly, %d approximated (largest relative error %.5f)",
+                    exact, result.layers().size() - exact, worst);
         }
     }
 }

@@ -10,7 +10,11 @@ import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.linalg.TopSvd;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.matmul.MatMul;
+import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DenseWeight;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -20,6 +24,9 @@ import java.util.Map;
 /// Turns any adapter into a plain LoRA: exactly where its change of the weight is a low-rank product, by the best
 /// approximation of a given rank where it is not.
 public final class LoraExport {
+    // Of the random start of large decompositions: results repeat.
+    private static final long SEED = 1;
+
     private LoraExport() {}
 
     /// What became of a layer.
@@ -42,7 +49,7 @@ public final class LoraExport {
     /// Exports an adapter.
     ///
     /// @param rank the rank where an approximation is needed
-    /// @throws VectuneException if an adapter changes biases, which a LoRA cannot express
+    /// @throws VectuneException if an adapter changes biases, norms or embeddings, which a LoRA cannot express
     public static Result export(AdapterSet source, Compute compute, int rank) {
         Map<String, Factors> factors = new LinkedHashMap<>();
         List<Layer> layers = new ArrayList<>();
@@ -50,6 +57,15 @@ public final class LoraExport {
             source.adapters()
                     .forEach((module, adapter) -> {
                         LayerSite site = source.site(module);
+                        if (!site.part().isLinear()) {
+                            throw new VectuneException(
+                                    module
+                                            + ": "
+                                            + adapter.kind()
+                                            + " changes "
+                                            + (site.part() == LayerSite.Part.NORM ? "a norm" : "an embedding")
+                                            + ", which a LoRA cannot express; merge it instead");
+                        }
                         if (adapter.changesBias()) {
                             throw new VectuneException(
                                     module
@@ -85,20 +101,29 @@ public final class LoraExport {
             Adapter adapter, LayerSite site, Compute compute, int rank, Arena arena, Map<String, Factors> factors) {
         int out = site.weight().outFeatures();
         int in = site.weight().inFeatures();
-        double[] delta = delta(adapter, site, compute, arena);
-        int kept = Math.min(rank, Math.min(out, in));
-        TopSvd svd = TopSvd.exact(delta, out, in, kept);
-        double total = 0;
-        for (double value : delta) {
-            total += value * value;
+        try (Arena scratch = Arena.ofShared()) {
+            Tensor change = Tensor.allocate(scratch, DType.F32, out, in);
+            double[] delta = delta(adapter, site, compute, scratch);
+            for (int i = 0; i < delta.length; i++) {
+                change.setFloat(i, (float) delta[i]);
+            }
+            int kept = Math.min(rank, Math.min(out, in));
+            Factors best = split(TopSvd.of(compute, new DenseWeight(change), kept, SEED), out, in, arena);
+            factors.put(site.name(), best);
+            double total = norm(change.asMatrix());
+            MatMul.nn(compute, -1, best.b(), best.a(), change.asMatrix(), true);
+            return new Layer(site.name(), kept, false, total == 0 ? 0 : norm(change.asMatrix()) / total);
         }
-        double held = 0;
-        for (double value : svd.s()) {
-            held += value * value;
+    }
+
+    private static double norm(Matrix matrix) {
+        double sum = 0;
+        for (int row = 0; row < matrix.rows(); row++) {
+            for (int column = 0; column < matrix.columns(); column++) {
+                sum += (double) matrix.get(row, column) * matrix.get(row, column);
+            }
         }
-        factors.put(site.name(), split(svd, out, in, arena));
-        double error = total == 0 ? 0 : Math.sqrt(Math.max(0, total - held) / total);
-        return new Layer(site.name(), kept, false, error);
+        return Math.sqrt(sum);
     }
 
     /// dW = merged - W, in double.

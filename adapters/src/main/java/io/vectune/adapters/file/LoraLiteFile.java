@@ -218,7 +218,16 @@ public final class LoraLiteFile {
                 for (AdapterParameter parameter : entry.getValue().parameters()) {
                     AdapterParameter.Stored stored = parameter.stored();
                     String key = stored == null ? null : ours.get(stored.key());
-                    if (stored != null && key != null) {
+                    if (stored != null) {
+                        if (key == null) {
+                            throw new VectuneException(
+                                    entry.getKey()
+                                            + ": lora-lite's variant "
+                                            + variant
+                                            + " cannot hold "
+                                            + parameter.name()
+                                            + "; write a PEFT directory instead");
+                        }
                         Tensor tensor = TensorFill.write(parameter, stored, arena);
                         tensors.put(entry.getKey() + "." + key, inTheirForm(stored.key(), tensor, arena));
                     }

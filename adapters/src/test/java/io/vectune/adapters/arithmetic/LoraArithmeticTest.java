@@ -8,6 +8,7 @@ import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.linalg.TopSvd;
 import io.vectune.adapters.random.SplitMix;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
@@ -113,6 +114,49 @@ class LoraArithmeticTest {
                 assertThat(layer.exact()).isFalse();
                 assertThat(distance(delta(exported), delta(source))).isCloseTo(layer.relativeError(), within(1e-4));
             }
+        }
+    }
+
+    // Large enough for the randomized decomposition; the change of a LoHa of rank 3 has rank 9.
+    @ParameterizedTest
+    @ValueSource(ints = {4, 9})
+    void largeLayersAreApproximatedAsWellAsExactly(int rank) {
+        Tensor weight = Tensor.allocate(arena, DType.F32, 300, 200);
+        new SplitMix(1).fillNormal(weight.asMatrix(), 0, 1);
+        LayerSite large = new LayerSite("a.q_proj", new DenseWeight(weight), null);
+        AdapterConfig config =
+                AdapterConfig.of("loha", Map.of("r", 3, "init_weights", false, "target_modules", List.of("q_proj")));
+        try (AdapterSet source = AdapterSet.create(config, List.of(large), compute, 3)) {
+            LoraExport.Result result = LoraExport.export(source, compute, rank);
+            try (AdapterSet exported = result.set()) {
+                Adapter loha = Objects.requireNonNull(source.adapter(large.name()));
+                Adapter lora = Objects.requireNonNull(exported.adapter(large.name()));
+                double[] change = LoraExport.delta(loha, large, compute, arena);
+                double reported = result.layers().getFirst().relativeError();
+                assertThat(distance(LoraExport.delta(lora, large, compute, arena), change))
+                        .isCloseTo(reported, within(1e-5));
+                double[] values = TopSvd.exact(change, 300, 200, 200).s();
+                double best = 0;
+                double all = 0;
+                for (int k = 0; k < values.length; k++) {
+                    best += k < rank ? 0 : values[k] * values[k];
+                    all += values[k] * values[k];
+                }
+                // The change is a difference of f32 weights, known to 1.7e-5; the products of the decomposition are f32.
+                assertThat(reported).isCloseTo(Math.sqrt(best / all), within(5e-5));
+            }
+        }
+    }
+
+    @Test
+    void normsAreNotExported() {
+        Tensor scale = Tensor.allocate(arena, DType.F32, 1, IN);
+        LayerSite norm = new LayerSite("model.norm", new DenseWeight(scale), null, LayerSite.Part.NORM);
+        try (AdapterSet source =
+                AdapterSet.create(AdapterConfig.of("ln_tuning", Map.of("target_modules", List.of("norm"))), List.of(norm), compute, 1)) {
+            assertThatThrownBy(() -> LoraExport.export(source, compute, 2))
+                    .isInstanceOf(VectuneException.class)
+                    .hasMessageContaining("model.norm: ln_tuning changes a norm");
         }
     }
 
