@@ -206,8 +206,17 @@ class ConvertCommandTest {
 
     @ParameterizedTest
     @CsvSource({
-        "lora, lora-lite", "dora, lora-lite", "pissa, lora-lite", "delora, lora-lite", "hra, lora-lite",
-        "road, lora-lite", "antipasto, lora-lite", "lora, diffusers", "dora, diffusers", "lora, kohya", "dora, kohya"
+        "lora, lora-lite",
+        "dora, lora-lite",
+        "pissa, lora-lite",
+        "delora, lora-lite",
+        "hra, lora-lite",
+        "road, lora-lite",
+        "antipasto, lora-lite",
+        "lora, diffusers",
+        "dora, diffusers",
+        "lora, kohya",
+        "dora, kohya"
     })
     void formatsGoBothWays(String kind, String format) {
         Path in = written(kind, options(kind));

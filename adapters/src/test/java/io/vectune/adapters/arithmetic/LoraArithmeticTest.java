@@ -142,7 +142,8 @@ class LoraArithmeticTest {
                     best += k < rank ? 0 : values[k] * values[k];
                     all += values[k] * values[k];
                 }
-                // The change is a difference of f32 weights, known to 1.7e-5; the products of the decomposition are f32.
+                // The change is a difference of f32 weights, known to 1.7e-5; the products of the decomposition are
+                // f32.
                 assertThat(reported).isCloseTo(Math.sqrt(best / all), within(5e-5));
             }
         }
@@ -153,7 +154,11 @@ class LoraArithmeticTest {
         Tensor scale = Tensor.allocate(arena, DType.F32, 1, IN);
         LayerSite norm = new LayerSite("model.norm", new DenseWeight(scale), null, LayerSite.Part.NORM);
         try (AdapterSet source =
-                AdapterSet.create(AdapterConfig.of("ln_tuning", Map.of("target_modules", List.of("norm"))), List.of(norm), compute, 1)) {
+                AdapterSet.create(
+                        AdapterConfig.of("ln_tuning", Map.of("target_modules", List.of("norm"))),
+                        List.of(norm),
+                        compute,
+                        1)) {
             assertThatThrownBy(() -> LoraExport.export(source, compute, 2))
                     .isInstanceOf(VectuneException.class)
                     .hasMessageContaining("model.norm: ln_tuning changes a norm");

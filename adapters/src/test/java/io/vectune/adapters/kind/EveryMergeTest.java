@@ -42,7 +42,8 @@ class EveryMergeTest {
     private static final int IN = 64;
     private static final int OUT = 48;
 
-    // |y of the merged layer - y of the adapter| / |y|: f32 sums of 64 terms, some 10 of them in a row for compositions.
+    // |y of the merged layer - y of the adapter| / |y|: f32 sums of 64 terms, some 10 of them in a row for
+    // compositions.
     private static final double ALONE = 1e-6;
     private static final double COMPOSED = 2e-6;
 
@@ -118,8 +119,7 @@ class EveryMergeTest {
         adapter.mergeBias(site.bias(), mergedBias);
         AdapterOracle.Layer layer = new AdapterOracle.Layer(TOKENS, IN, OUT, new double[0], new double[0]);
         double[] expected =
-                layer.linear(
-                        AdapterBench.doubles(x), AdapterBench.doubles(merged), AdapterBench.doubles(mergedBias));
+                layer.linear(AdapterBench.doubles(x), AdapterBench.doubles(merged), AdapterBench.doubles(mergedBias));
         double error = 0;
         double size = 0;
         float[] found = y.toArray();

@@ -65,7 +65,8 @@ class MergedModelTest {
         List<String> kinds = new ArrayList<>(AdapterKinds.ALL.stream().map(AdapterKind::name).toList());
         kinds.removeAll(List.of("eva", "loftq")); // starts of LoRA
         kinds.addAll(List.of("whole", "biases", "table"));
-        return kinds.stream().flatMap(kind -> Stream.of("f32", "hqq", "nf4", "int8").map(base -> Arguments.of(kind, base)));
+        return kinds.stream()
+                .flatMap(kind -> Stream.of("f32", "hqq", "nf4", "int8").map(base -> Arguments.of(kind, base)));
     }
 
     private DecoderModel model(String base) {
@@ -88,8 +89,7 @@ class MergedModelTest {
             fields.put("target_modules", List.of("q_proj", "o_proj", "down_proj"));
         }
         AdapterSet set =
-                AdapterSet.create(
-                        AdapterConfig.of(registered, fields), model.sites(), new Initialization(compute, 3));
+                AdapterSet.create(AdapterConfig.of(registered, fields), model.sites(), new Initialization(compute, 3));
         SplitMix random = new SplitMix(4);
         for (AdapterSet.Entry entry : set.parameters()) {
             AdapterParameter parameter = entry.parameter();
