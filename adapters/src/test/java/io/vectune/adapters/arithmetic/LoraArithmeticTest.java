@@ -117,12 +117,13 @@ class LoraArithmeticTest {
         }
     }
 
-    // Large enough for the randomized decomposition; the change of a LoHa of rank 3 has rank 9.
+    // Large enough for the randomized decomposition; the change of a LoHa of rank 3 has rank 9. The weight is small, as
+    // the change is the difference of two f32 weights.
     @ParameterizedTest
     @ValueSource(ints = {4, 9})
     void largeLayersAreApproximatedAsWellAsExactly(int rank) {
         Tensor weight = Tensor.allocate(arena, DType.F32, 300, 200);
-        new SplitMix(1).fillNormal(weight.asMatrix(), 0, 1);
+        new SplitMix(1).fillNormal(weight.asMatrix(), 0, 0.01);
         LayerSite large = new LayerSite("a.q_proj", new DenseWeight(weight), null);
         AdapterConfig config =
                 AdapterConfig.of("loha", Map.of("r", 3, "init_weights", false, "target_modules", List.of("q_proj")));
@@ -142,9 +143,7 @@ class LoraArithmeticTest {
                     best += k < rank ? 0 : values[k] * values[k];
                     all += values[k] * values[k];
                 }
-                // The change is a difference of f32 weights, known to 1.7e-5; the products of the decomposition are
-                // f32.
-                assertThat(reported).isCloseTo(Math.sqrt(best / all), within(5e-5));
+                assertThat(reported).isCloseTo(Math.sqrt(best / all), within(1e-5));
             }
         }
     }
