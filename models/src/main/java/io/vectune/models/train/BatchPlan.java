@@ -5,8 +5,10 @@ import io.vectune.models.decoder.SequenceBatch;
 import io.vectune.runtime.VectuneException;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 
 /// Which rows each step sees: a pure function of the step, so that a resumed run goes on where it stopped.
 ///
@@ -60,13 +62,17 @@ public final class BatchPlan {
         return Math.multiplyExact(batchSize, accumulation);
     }
 
-    /// What decides which tokens each step sees, as text: the content of the rows and how they are drawn.
-    String fingerprint() {
+    /// What decides which tokens each step sees, by name: the content of the rows and how they are drawn.
+    Map<String, String> settings() {
         int hash = 1;
         for (TokenRow row : rows) {
             hash = 31 * (31 * hash + Arrays.hashCode(row.ids())) + Arrays.hashCode(row.labels());
         }
-        return String.format(Locale.ROOT, "%08x by %d x %d of %s", hash, accumulation, batchSize, order.description());
+        Map<String, String> settings = new LinkedHashMap<>();
+        settings.put("data", String.format(Locale.ROOT, "%08x", hash));
+        settings.put("order", order.description());
+        settings.put("rows of a step", accumulation + " x " + batchSize);
+        return settings;
     }
 
     /// The largest micro-batch that can come.

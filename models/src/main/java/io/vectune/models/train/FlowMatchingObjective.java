@@ -9,11 +9,14 @@ import io.vectune.models.flux.FluxRow;
 import io.vectune.runtime.compute.Compute;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 
 /// The flow-matching loss of a Flux transformer, the mean over all elements of a step's latents.
 public final class FlowMatchingObjective implements TrainingObjective {
+    private final FluxModel model;
     private final List<FluxRow> rows;
     private final RowOrder order;
     private final FlowMatching task;
@@ -40,6 +43,7 @@ public final class FlowMatchingObjective implements TrainingObjective {
                             + " rows and "
                             + rowsPerStep);
         }
+        this.model = model;
         this.rows = List.copyOf(rows);
         this.order = new RowOrder(rows.size(), shuffle, task.seed());
         this.task = task;
@@ -74,19 +78,18 @@ public final class FlowMatchingObjective implements TrainingObjective {
     }
 
     @Override
-    public String settings() {
+    public Map<String, String> settings() {
         int hash = 1;
         for (FluxRow row : rows) {
             hash = 31 * hash + Arrays.hashCode(row.latents().toArray());
         }
-        return String.format(
-                Locale.ROOT,
-                "data %08x, %d rows a step of %s, noise %s, guidance %s",
-                hash,
-                rowsPerStep,
-                order.description(),
-                task.sampling(),
-                task.guidance());
+        Map<String, String> settings = new LinkedHashMap<>(ModelIdentity.of(model));
+        settings.put("data", String.format(Locale.ROOT, "%08x", hash));
+        settings.put("order", order.description());
+        settings.put("rows of a step", Integer.toString(rowsPerStep));
+        settings.put("noise", task.sampling().name().toLowerCase(Locale.ROOT));
+        settings.put("guidance", String.valueOf(task.guidance()));
+        return settings;
     }
 
     @Override

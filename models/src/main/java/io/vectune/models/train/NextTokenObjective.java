@@ -7,18 +7,22 @@ import io.vectune.models.decoder.DecoderPass;
 import io.vectune.models.decoder.SequenceBatch;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 
 /// The cross-entropy of the next token, the mean over all labelled tokens of a step.
 final class NextTokenObjective implements TrainingObjective {
     private static final long STEP_STRIDE = 0x632BE59BD9B4E019L;
 
+    private final DecoderModel model;
     private final BatchPlan batches;
     private final DecoderPass pass;
     private final long seed;
 
     NextTokenObjective(
             DecoderModel model, AdapterSet adapters, Compute compute, BatchPlan batches, TrainerOptions options) {
+        this.model = model;
         this.batches = batches;
         this.pass =
                 DecoderPass.forTraining(
@@ -48,8 +52,10 @@ final class NextTokenObjective implements TrainingObjective {
     }
 
     @Override
-    public String settings() {
-        return "data " + batches.fingerprint();
+    public Map<String, String> settings() {
+        Map<String, String> settings = new LinkedHashMap<>(ModelIdentity.of(model));
+        settings.putAll(batches.settings());
+        return settings;
     }
 
     @Override

@@ -30,6 +30,7 @@ public final class Trainer implements AutoCloseable {
     // Work of the kind beside the optimizer, and the layers whose gradients it wants.
     private final @Nullable StepRule rule;
     private final List<String> ruled = new ArrayList<>();
+    private @Nullable RunSettings settings;
     private int done;
 
     /// Trains on any objective.
@@ -158,17 +159,18 @@ public final class Trainer implements AutoCloseable {
         if (rule != null) {
             state.putAll(rule.state());
         }
-        TrainingState.write(file, state, done, fingerprint());
+        TrainingState.write(file, state, done, settings());
     }
 
     /// Goes back to a saved state; later steps have the same bits as without the interruption.
     ///
-    /// @throws VectuneException if the file is of another run: other adapters, optimizer or options
+    /// @throws VectuneException if the file is of another run: with another model, adapter, data or other options; the
+    ///   message names what differs
     public void resume(Path file) {
         Map<String, Matrix> state = state();
         Map<String, Matrix> ofRule = rule == null ? Map.of() : rule.state();
         state.putAll(ofRule);
-        done = TrainingState.read(file, state, fingerprint());
+        done = TrainingState.read(file, state, settings());
         if (rule != null) {
             rule.restore(ofRule);
         }
@@ -187,22 +189,14 @@ public final class Trainer implements AutoCloseable {
         return state;
     }
 
-    private String fingerprint() {
-        return options.optimizer()
-                + ", learning rate "
-                + options.learningRate()
-                + ", "
-                + options.schedule()
-                + ", clip "
-                + options.clip()
-                + ", LoRA+ ratio "
-                + options.outputFactorRatio()
-                + ", weight decay "
-                + (options.decayScales() ? "of all" : "of factors")
-                + ", "
-                + objective.settings()
-                + ", seed "
-                + options.seed();
+    // Neither the model nor the options change: one look at them serves all checkpoints.
+    private RunSettings settings() {
+        RunSettings known = settings;
+        if (known == null) {
+            known = RunSettings.of(adapters, objective, options);
+            settings = known;
+        }
+        return known;
     }
 
     @Override

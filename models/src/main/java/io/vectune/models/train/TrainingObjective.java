@@ -1,6 +1,7 @@
 package io.vectune.models.train;
 
 import io.vectune.models.decoder.AdapterGradients;
+import java.util.Map;
 
 /// What a run minimizes: a model, the rows that it learns from, and their loss.
 public interface TrainingObjective extends AutoCloseable {
@@ -17,8 +18,8 @@ public interface TrainingObjective extends AutoCloseable {
     /// @throws io.vectune.runtime.VectuneException if the rows of the step have no loss
     Loss lossAndGradients(int step, AdapterGradients gradients);
 
-    /// What a checkpoint must have been made with, in words: the rows of a step and how they are used.
-    String settings();
+    /// What a checkpoint must have been made with, by name: the model, the rows of a step and how they are used.
+    Map<String, String> settings();
 
     @Override
     void close();

@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Set;
 
 /// A checkpoint of a run: one safetensors file with the adapters' parameters and the optimizer's moments; the step and
 /// the settings are its metadata. The position in the data and the dropout masks follow from the step.
@@ -21,10 +22,10 @@ final class TrainingState {
 
     private TrainingState() {}
 
-    static void write(Path file, Map<String, Matrix> state, int step, String settings) {
+    static void write(Path file, Map<String, Matrix> state, int step, RunSettings settings) {
         Map<String, Tensor> tensors = new LinkedHashMap<>();
         state.forEach((name, matrix) -> tensors.put(name, tensor(matrix)));
-        SafetensorsWriter.write(file, tensors, Map.of(STEP, Integer.toString(step), SETTINGS, settings));
+        SafetensorsWriter.write(file, tensors, Map.of(STEP, Integer.toString(step), SETTINGS, settings.text()));
     }
 
     private static Tensor tensor(Matrix matrix) {
@@ -38,7 +39,7 @@ final class TrainingState {
     /// Fills the matrices.
     ///
     /// @return the number of steps that were done
-    static int read(Path file, Map<String, Matrix> state, String settings) {
+    static int read(Path file, Map<String, Matrix> state, RunSettings settings) {
         try (Arena arena = Arena.ofShared()) {
             SafetensorsFile source = SafetensorsFile.open(file, arena);
             String step = source.metadata().get(STEP);
@@ -46,24 +47,8 @@ final class TrainingState {
             if (step == null || found == null) {
                 throw new FileFormatException(file + ": expected a checkpoint of a tuning run, found another file");
             }
-            if (!found.equals(settings)) {
-                throw new VectuneException(
-                        file
-                                + ": the checkpoint is of a run with other settings: expected "
-                                + settings
-                                + ", found "
-                                + found
-                                + "; use the same options to resume");
-            }
-            if (!source.names().equals(state.keySet())) {
-                throw new VectuneException(
-                        file
-                                + ": the checkpoint is of another adapter: expected "
-                                + state.size()
-                                + " tensors, found "
-                                + source.names().size()
-                                + "; use the same adapter options to resume");
-            }
+            settings.requireSame(found, file.toString());
+            requireNames(file, source.names(), state.keySet());
             for (Map.Entry<String, Matrix> entry : state.entrySet()) {
                 Tensor tensor = source.tensor(entry.getKey());
                 Matrix target = entry.getValue();
@@ -83,6 +68,29 @@ final class TrainingState {
             return Integer.parseInt(step);
         } catch (NumberFormatException broken) {
             throw new FileFormatException(file + ": the number of steps is not readable", broken);
+        }
+    }
+
+    private static void requireNames(Path file, Set<String> found, Set<String> expected) {
+        for (String name : expected) {
+            if (!found.contains(name)) {
+                throw new VectuneException(
+                        file
+                                + ": the checkpoint is of another adapter: expected the tensor "
+                                + name
+                                + ", found none; resume with the adapter of that run");
+            }
+        }
+        for (String name : found) {
+            if (!expected.contains(name)) {
+                throw new VectuneException(
+                        file
+                                + ": the checkpoint is of another adapter: expected "
+                                + expected.size()
+                                + " tensors, found also "
+                                + name
+                                + "; resume with the adapter of that run");
+            }
         }
     }
 }

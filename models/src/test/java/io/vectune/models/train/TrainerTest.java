@@ -113,7 +113,7 @@ class TrainerTest {
                 assertThatThrownBy(() -> other.resume(file))
                         .isInstanceOf(VectuneException.class)
                         .hasMessageContaining("other settings")
-                        .hasMessageContaining("seed 2");
+                        .hasMessageContaining("seed: expected 7, found 2; resume");
             }
         }
     }
@@ -231,10 +231,31 @@ class TrainerTest {
                 trainer.step();
                 trainer.save(file);
             }
-            assertRefused(file, "LoRA+ ratio 4.0", model, set, compute, new BatchPlan(rows, 2, 1, false, 0), ratio);
-            assertRefused(file, "of factors", model, set, compute, new BatchPlan(rows, 2, 1, false, 0), decay);
-            assertRefused(file, "data ", model, set, compute, new BatchPlan(others, 2, 1, false, 0), same);
-            assertRefused(file, "shuffled", model, set, compute, new BatchPlan(rows, 2, 1, true, 0), same);
+            assertRefused(
+                    file,
+                    "LoRA+ ratio: expected 4.0, found 1.0;",
+                    model,
+                    set,
+                    compute,
+                    new BatchPlan(rows, 2, 1, false, 0),
+                    ratio);
+            assertRefused(
+                    file,
+                    "weight decay: expected of factors, found of all;",
+                    model,
+                    set,
+                    compute,
+                    new BatchPlan(rows, 2, 1, false, 0),
+                    decay);
+            assertRefused(file, "data: expected", model, set, compute, new BatchPlan(others, 2, 1, false, 0), same);
+            assertRefused(
+                    file,
+                    "order: expected 5 rows shuffled with seed 0, found 5 rows in order;",
+                    model,
+                    set,
+                    compute,
+                    new BatchPlan(rows, 2, 1, true, 0),
+                    same);
         }
     }
 
