@@ -23,7 +23,7 @@ final class AdaptedHead {
         this.saved = floats == 0 ? null : Matrix.allocate(arena, 1, Math.toIntExact(floats));
     }
 
-    /// The head for one pass.
+    /// The head for one pass over a batch.
     ///
     /// @throws IllegalArgumentException if an adapted head is asked to treat rows differently: it sees labelled rows
     ///   only
@@ -32,8 +32,10 @@ final class AdaptedHead {
         return new Pass(seed, TunedParts.gradientsOfHead(adapters, gradients));
     }
 
+    /// Overwrites the logits.
+    ///
+    /// @param seed whose rows, if they differ, are those of `hidden`
     void forward(Compute compute, Matrix hidden, Matrix logits, CallSeed seed) {
-        requireUniform(seed);
         projection.forward(compute, hidden, logits, null, seed);
     }
 

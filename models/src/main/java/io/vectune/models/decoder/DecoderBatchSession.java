@@ -3,6 +3,7 @@ package io.vectune.models.decoder;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.CallOptions;
 import io.vectune.adapters.RowGroups;
+import io.vectune.adapters.Steering;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.nn.RmsNorm;
@@ -10,6 +11,7 @@ import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 
@@ -22,6 +24,7 @@ public final class DecoderBatchSession implements AutoCloseable {
     private final TunedParts parts;
     private final Compute compute;
     private final int[] adapterOfText;
+    private final float[] coefficients;
     private final int[] positions;
     private final int capacity;
     private final RotaryTable rotary;
@@ -50,6 +53,8 @@ public final class DecoderBatchSession implements AutoCloseable {
         this.model = parts.model();
         this.compute = compute;
         this.adapterOfText = adapterOfText.clone();
+        this.coefficients = new float[adapterOfText.length];
+        Arrays.fill(coefficients, 1);
         this.positions = new int[adapterOfText.length];
         this.capacity = capacity;
         this.rotary = new RotaryTable(config.ropeTheta(), config.headDim(), capacity, config.rotaryScaling());
@@ -72,6 +77,20 @@ public final class DecoderBatchSession implements AutoCloseable {
     /// Tokens of a text so far.
     public int position(int text) {
         return positions[text];
+    }
+
+    /// Steers the adapter of a text, if it can be steered, from the next token on: 1 is the adapter as trained, 0 the
+    /// base, -1 the opposite.
+    ///
+    /// @throws IllegalArgumentException for a text that is not there or a coefficient that is not finite
+    public void steer(int text, float coefficient) {
+        if (text < 0 || text >= coefficients.length) {
+            throw new IllegalArgumentException("text: expected 0 to " + (coefficients.length - 1) + ", found " + text);
+        }
+        if (!Float.isFinite(coefficient)) {
+            throw new IllegalArgumentException("steering: expected a finite coefficient, found " + coefficient);
+        }
+        coefficients[text] = coefficient;
     }
 
     /// Appends tokens to the texts and gives the logits after the last token of each.
@@ -97,7 +116,7 @@ public final class DecoderBatchSession implements AutoCloseable {
             }
             text++;
         }
-        CallSeed seed = CallSeed.inference(CallOptions.INFERENCE.withGroups(new RowGroups(groups)));
+        CallSeed seed = seedOf(groups, tokens);
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         try {
@@ -151,6 +170,23 @@ public final class DecoderBatchSession implements AutoCloseable {
         return from;
     }
 
+    /// The seed of rows of which each group belongs to one text that gets tokens, in order.
+    private CallSeed seedOf(List<RowGroups.Run> groups, List<int[]> tokens) {
+        CallOptions options = CallOptions.INFERENCE.withGroups(new RowGroups(groups));
+        float[] ofRows = new float[groups.getLast().to()];
+        boolean steered = false;
+        int text = 0;
+        for (RowGroups.Run group : groups) {
+            while (tokens.get(text).length == 0) {
+                text++;
+            }
+            Arrays.fill(ofRows, group.from(), group.to(), coefficients[text]);
+            steered |= coefficients[text] != 1;
+            text++;
+        }
+        return CallSeed.inference(steered ? options.withSteering(Steering.ofRows(ofRows)) : options);
+    }
+
     private void lastLogits(List<int[]> tokens, List<DecoderBlock.CachedText> texts, Matrix x) {
         Workspace workspace = compute.workspace();
         Matrix last = workspace.matrix(texts.size(), x.columns());
@@ -160,7 +196,13 @@ public final class DecoderBatchSession implements AutoCloseable {
         }
         RmsNorm.forward(compute, last, model.norm(), model.config().rmsNormEps(), last, null);
         Matrix fresh = workspace.matrix(texts.size(), model.config().vocabSize());
-        head.forward(compute, last, fresh, CallSeed.INFERENCE);
+        List<RowGroups.Run> groups = new ArrayList<>();
+        for (int text = 0; text < tokens.size(); text++) {
+            if (tokens.get(text).length > 0) {
+                groups.add(new RowGroups.Run(groups.size(), groups.size() + 1, adapterOfText[text]));
+            }
+        }
+        head.forward(compute, last, fresh, seedOf(groups, tokens));
         int index = 0;
         for (int text = 0; text < tokens.size(); text++) {
             if (tokens.get(text).length > 0) {

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterConfig;
+import io.vectune.adapters.AdapterKind;
+import io.vectune.adapters.AdapterKinds;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.RowGroups;
 import io.vectune.models.TestModels;
@@ -12,6 +14,8 @@ import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
@@ -90,6 +94,56 @@ class MixedBatchTest {
         }
     }
 
+    // The output head too; each text steered by itself.
+    @Test
+    void everyKindServesTextsOfASession() {
+        List<String> kinds =
+                AdapterKinds.ALL.stream()
+                        .map(AdapterKind::name)
+                        .filter(kind -> !List.of("eva", "loftq", "ln_tuning", "trainable_tokens").contains(kind))
+                        .toList();
+        List<AdapterSet> sets = new ArrayList<>();
+        List<int[]> texts = new ArrayList<>();
+        int[] adapterOfText = new int[kinds.size() + 1];
+        for (int index = 0; index < kinds.size(); index++) {
+            sets.add(adapters(kinds.get(index), index, List.of("q_proj", "down_proj", "lm_head")));
+            adapterOfText[index] = index;
+            texts.add(new int[] {5 + index, 9, 33 - index});
+        }
+        adapterOfText[kinds.size()] = RowGroups.BASE;
+        texts.add(new int[] {4, 100});
+        try (DecoderBatchSession session = new DecoderBatchSession(model, sets, compute, adapterOfText, 8)) {
+            for (int text = 0; text < texts.size(); text++) {
+                session.steer(text, text % 2 == 0 ? -0.5f : 1);
+            }
+            Matrix logits = session.append(texts);
+            for (int text = 0; text < texts.size(); text++) {
+                Map<String, Adapter> own = text < sets.size() ? sets.get(text).adapters() : Map.of();
+                try (DecoderSession alone = new DecoderSession(model, own, compute, 8)) {
+                    alone.steer(text % 2 == 0 ? -0.5f : 1);
+                    float[] expected = alone.append(texts.get(text)).toArray();
+                    assertThat(TestModels.relativeError(logits.rows(text, text + 1).toArray(), expected))
+                            .as(text < sets.size() ? kinds.get(text) : "base")
+                            .isLessThanOrEqualTo(RTOL);
+                }
+            }
+            assertThatThrownBy(() -> session.steer(texts.size(), 1)).hasMessageContaining("text: expected 0 to");
+            assertThatThrownBy(() -> session.steer(0, Float.NaN)).hasMessageContaining("finite coefficient");
+        }
+        sets.forEach(AdapterSet::close);
+    }
+
+    @Test
+    void normsAndEmbeddingsBelongToTheWholeBatch() {
+        try (AdapterSet norms =
+                AdapterSet.create(AdapterConfig.of("ln_tuning", Map.of()), model.sites(), compute, 1)) {
+            assertThatThrownBy(() -> AdapterSet.mixed(List.of(lora, norms)).close())
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("model.layers.0.input_layernorm: ")
+                    .hasMessageContaining("belongs to the whole batch");
+        }
+    }
+
     private void check(Matrix logits, int stage) {
         int[][] later = {{3, 11}, {2, 17}, {8}};
         for (int text = 0; text < rows.size(); text++) {
@@ -107,13 +161,27 @@ class MixedBatchTest {
     }
 
     private AdapterSet adapters(String kind, long seed) {
-        AdapterConfig config = AdapterConfig.of(kind, Map.of("r", 4, "target_modules", TARGETS));
+        return adapters(kind, seed, TARGETS);
+    }
+
+    private AdapterSet adapters(String kind, long seed, List<String> targets) {
+        Map<String, Object> fields = new LinkedHashMap<>();
+        fields.put("target_modules", targets);
+        switch (kind) {
+            case "ia3" -> fields.put("feedforward_modules", List.of("down_proj"));
+            case "road" -> fields.put("group_size", 8);
+            case "oft" -> fields.put("oft_block_size", 8);
+            case "adalora" -> fields.putAll(Map.of("init_r", 4, "total_step", 10));
+            case "delora" -> fields.putAll(Map.of("r", 4, "delora_lambda", 1));
+            default -> fields.put("r", 4);
+        }
+        AdapterConfig config = AdapterConfig.of(kind, fields);
         AdapterSet set = AdapterSet.create(config, model.sites(), compute, seed);
         SplittableRandom random = new SplittableRandom(seed);
         for (AdapterSet.Entry entry : set.parameters()) {
             Matrix values = entry.parameter().values();
             double[] row = random.doubles(values.columns(), -0.1, 0.1).toArray();
-            for (int r = 0; r < values.rows(); r++) {
+            for (int r = 0; entry.parameter().trainable() && r < values.rows(); r++) {
                 for (int c = 0; c < values.columns(); c++) {
                     values.set(r, c, (float) (values.get(r, c) + row[c] * (r % 3 - 1)));
                 }
