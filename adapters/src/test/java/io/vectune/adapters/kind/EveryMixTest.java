@@ -138,8 +138,7 @@ class EveryMixTest {
         }
         CallOptions steered = CallOptions.INFERENCE.withSteering(Steering.ofRows(coefficients));
         MixedAdapter mixed = new MixedAdapter(site, adapters.stream().map(Optional::of).toList());
-        Result together =
-                run(site, mixed, x, gradOutput, steered.withGroups(new RowGroups(runs)), compute);
+        Result together = run(site, mixed, x, gradOutput, steered.withGroups(new RowGroups(runs)), compute);
 
         List<List<Matrix>> sums = new ArrayList<>();
         adapters.forEach(adapter -> sums.add(new ArrayList<>()));
@@ -226,8 +225,7 @@ class EveryMixTest {
                             List<List<float[]>> results = new ArrayList<>();
                             try (Compute own = new Compute(team)) {
                                 for (int round = 0; round < 10; round++) {
-                                    results.add(
-                                            run(site, adapter, x, gradOutput, CallOptions.INFERENCE, own).values());
+                                    results.add(run(site, adapter, x, gradOutput, CallOptions.INFERENCE, own).values());
                                 }
                             }
                             return results;

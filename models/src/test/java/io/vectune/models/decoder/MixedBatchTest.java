@@ -135,8 +135,7 @@ class MixedBatchTest {
 
     @Test
     void normsAndEmbeddingsBelongToTheWholeBatch() {
-        try (AdapterSet norms =
-                AdapterSet.create(AdapterConfig.of("ln_tuning", Map.of()), model.sites(), compute, 1)) {
+        try (AdapterSet norms = AdapterSet.create(AdapterConfig.of("ln_tuning", Map.of()), model.sites(), compute, 1)) {
             assertThatThrownBy(() -> AdapterSet.mixed(List.of(lora, norms)).close())
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContaining("model.layers.0.input_layernorm: ")
