@@ -88,12 +88,17 @@ final class CodebookRows {
     void multiply(float[] prepared, int tokens, Matrix y, int from, int to) {
         int stride = preparedLength(inFeatures);
         int block = Math.max(1, 2 * ReadAhead.BYTES / inFeatures);
+        boolean ahead = true;
         for (int first = from; first < to; first += block) {
             int end = Math.min(first + block, to);
             long element = (long) first * inFeatures;
             long elements = (long) (end - first) * inFeatures;
-            ReadAhead.read(packed, element / 2, elements / 2);
-            ReadAhead.read(absmax, 4 * (element / HALF), 4 * (elements / HALF));
+            if ((first - from) / block % ReadAhead.SAMPLED == 0) {
+                ahead = ReadAhead.fromMemory(packed, element / 2, elements / 2);
+            } else if (ahead) {
+                ReadAhead.read(packed, element / 2, elements / 2);
+                ReadAhead.read(absmax, 4 * (element / HALF), 4 * (elements / HALF));
+            }
             for (int row = first; row < end; row++) {
                 for (int token = 0; token < tokens; token++) {
                     float sum =

@@ -75,10 +75,16 @@ final class Int8Vector implements Int8Kernels {
     public void multiply(Int8Weight weight, int rowFrom, int rowTo, float[] prepared, int tokens, Matrix y) {
         MemorySegment codes = weight.codes();
         int inFeatures = weight.inFeatures();
-        int block = Math.max(1, ReadAhead.BYTES / Math.max(1, inFeatures));
+        // Whole pairs of rows.
+        int block = 2 * Math.max(1, ReadAhead.BYTES / (2 * Math.max(1, inFeatures)));
+        boolean ahead = true;
         for (int from = rowFrom; from < rowTo; from += block) {
             int to = Math.min(from + block, rowTo);
-            ReadAhead.read(codes, (long) from * inFeatures, (long) (to - from) * inFeatures);
+            if ((from - rowFrom) / block % ReadAhead.SAMPLED == 0) {
+                ahead = ReadAhead.fromMemory(codes, (long) from * inFeatures, (long) (to - from) * inFeatures);
+            } else if (ahead) {
+                ReadAhead.read(codes, (long) from * inFeatures, (long) (to - from) * inFeatures);
+            }
             for (int token = 0; token < tokens; token++) {
                 if (inFeatures % ByteRows.COLUMNS == 0) {
                     inPairs(weight, from, to, prepared, token * inFeatures, y.segment(), y.rowOffset(token));

@@ -167,9 +167,14 @@ public final class GgufBlockWeight implements Weight {
             return;
         }
         int block = (int) Math.max(1, ReadAhead.BYTES / Math.max(1, rowBytes));
+        boolean ahead = true;
         for (int from = unitFrom; from < unitTo; from += block) {
             int rows = Math.min(block, unitTo - from);
-            ReadAhead.read(segment, from * rowBytes, rows * rowBytes);
+            if ((from - unitFrom) / block % ReadAhead.SAMPLED == 0) {
+                ahead = ReadAhead.fromMemory(segment, from * rowBytes, rows * rowBytes);
+            } else if (ahead) {
+                ReadAhead.read(segment, from * rowBytes, rows * rowBytes);
+            }
             for (int token = 0; token < tokens; token++) {
                 long to = y.rowOffset(token) + 4L * from;
                 int x = token * inFeatures;

@@ -145,6 +145,7 @@ public final class PairedRows {
     public void multiply(float[] prepared, int tokens, Matrix y, int from, int to) {
         int block = Math.max(1, ReadAhead.BYTES / pairBytes);
         int stride = preparedLength(inFeatures);
+        boolean ahead = true;
         for (int first = from; first < to; first += block) {
             int end = Math.min(first + block, to);
             for (int part = first / READY_PAIRS; part <= (end - 1) / READY_PAIRS; part++) {
@@ -152,7 +153,11 @@ public final class PairedRows {
                     makeReady(part);
                 }
             }
-            ReadAhead.read(rows, (long) first * pairBytes, (long) (end - first) * pairBytes);
+            if ((first - from) / block % ReadAhead.SAMPLED == 0) {
+                ahead = ReadAhead.fromMemory(rows, (long) first * pairBytes, (long) (end - first) * pairBytes);
+            } else if (ahead) {
+                ReadAhead.read(rows, (long) first * pairBytes, (long) (end - first) * pairBytes);
+            }
             for (int pair = first; pair < end; pair++) {
                 long at = (long) pair * pairBytes;
                 boolean both = 2 * pair + 1 < outFeatures;
