@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
 import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 
 /// Reads config.json as transformers 4 and 5 write it. Fields that are absent have the defaults of the configuration
@@ -105,17 +106,22 @@ final class HuggingFaceConfig {
                 .collect(Collectors.joining(", "));
     }
 
-    /// transformers 4 has `rope_theta` and `rope_scaling`, transformers 5 `rope_parameters` with both.
-    private static double ropeTheta(JsonFields fields) {
+    /// transformers 4 has `rope_theta` and `rope_scaling`, transformers 5 `rope_parameters` with both; where a file has
+    /// all of them, transformers takes the first two.
+    private static @Nullable JsonFields rope(JsonFields fields) {
         JsonFields parameters = fields.child("rope_parameters");
+        JsonFields scaling = fields.child("rope_scaling");
+        return scaling == null || scaling.object().isEmpty() ? parameters : scaling;
+    }
+
+    private static double ropeTheta(JsonFields fields) {
+        JsonFields rope = rope(fields);
         double flat = fields.number("rope_theta", DEFAULT_ROPE_THETA);
-        return parameters == null ? flat : parameters.number("rope_theta", flat);
+        return rope == null ? flat : rope.number("rope_theta", flat);
     }
 
     private static RotaryScaling ropeScaling(JsonFields fields) {
-        JsonFields parameters = fields.child("rope_parameters");
-        JsonFields scaled = fields.child("rope_scaling");
-        JsonFields rope = parameters == null ? scaled : parameters;
+        JsonFields rope = rope(fields);
         if (rope == null) {
             return new RotaryScaling.None();
         }
@@ -126,20 +132,19 @@ final class HuggingFaceConfig {
                             + rope.number("partial_rotary_factor", 1));
         }
         String type = rope.text("rope_type", rope.text("type", "default")).toLowerCase(Locale.ROOT);
-        JsonFields scaling = rope;
         try {
             return switch (type) {
                 case "default" -> new RotaryScaling.None();
-                case "linear" -> new RotaryScaling.Linear((float) scaling.needDouble("factor"));
+                case "linear" -> new RotaryScaling.Linear((float) rope.needDouble("factor"));
                 case "llama3" ->
                         new RotaryScaling.Llama3(
-                                (float) scaling.needDouble("factor"),
-                                (float) scaling.needDouble("low_freq_factor"),
-                                (float) scaling.needDouble("high_freq_factor"),
-                                scaling.needInt("original_max_position_embeddings"));
+                                (float) rope.needDouble("factor"),
+                                (float) rope.needDouble("low_freq_factor"),
+                                (float) rope.needDouble("high_freq_factor"),
+                                rope.needInt("original_max_position_embeddings"));
                 default ->
                         throw new FileFormatException(
-                                scaling.origin()
+                                rope.origin()
                                         + ": rope_type "
                                         + type
                                         + " is not supported; supported are default, linear and llama3");

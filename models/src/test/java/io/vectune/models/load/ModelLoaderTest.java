@@ -110,6 +110,44 @@ class ModelLoaderTest {
         refuses("config.json", "yarn", "llama3");
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {"rope_scaling", "rope_parameters"})
+    void refusesARotaryScalingOfAnotherTypeByName(String field) {
+        edit(config -> config.put(field, 2));
+        refuses("config.json: " + field + ": expected an object, found 2");
+        edit(config -> config.put(field, "linear"));
+        refuses("config.json: " + field + ": expected an object, found \"linear\"");
+        edit(config -> config.putArray(field).add(2));
+        refuses("config.json: " + field + ": expected an object, found [2]");
+        edit(config -> config.putObject(field).put("rope_type", 3));
+        refuses("config.json: " + field + ": rope_type: expected a string, found 3");
+        edit(config -> config.putObject(field).put("rope_type", "linear").put("factor", "2"));
+        refuses("config.json: " + field + ": factor: expected a number, found \"2\"");
+        edit(config -> config.putObject(field).put("rope_type", "linear"));
+        refuses("config.json: " + field + ": the field factor is missing");
+        edit(config -> config.putObject(field).put("rope_type", "default").put("rope_theta", true));
+        refuses("config.json: " + field + ": rope_theta: expected a number, found true");
+    }
+
+    @Test
+    void rotaryParametersComeFromThePlaceThatTransformersReads() {
+        edit(config -> config.putObject("rope_parameters").put("rope_type", "default").put("rope_theta", 5e5));
+        assertThat(config().ropeTheta()).isEqualTo(5e5);
+        edit(config -> config.putObject("rope_scaling"));
+        assertThat(config().ropeTheta()).isEqualTo(5e5);
+        edit(config -> config.putObject("rope_scaling").put("type", "linear").put("factor", 2));
+        assertThat(config().rotaryScaling()).isEqualTo(new RotaryScaling.Linear(2));
+        assertThat(config().ropeTheta()).isEqualTo(1e4);
+        edit(config -> config.put("rope_theta", 7e5));
+        assertThat(config().ropeTheta()).isEqualTo(7e5);
+    }
+
+    private DecoderConfig config() {
+        try (Arena arena = Arena.ofConfined()) {
+            return ModelLoader.load(directory, arena).decoder().config();
+        }
+    }
+
     @Test
     void namesTheTensorThatIsMissing() {
         rewrite(tensors -> tensors.remove("model.layers.1.mlp.up_proj.weight"));
