@@ -166,7 +166,8 @@ public final class GgufBlockWeight implements Weight {
             }
             return;
         }
-        int block = (int) Math.max(1, ReadAhead.BYTES / Math.max(1, rowBytes));
+        // Whole pairs of rows, which some formats multiply side by side.
+        int block = 2 * (int) Math.max(1, ReadAhead.BYTES / Math.max(1, 2 * rowBytes));
         boolean ahead = true;
         for (int from = unitFrom; from < unitTo; from += block) {
             int rows = Math.min(block, unitTo - from);
