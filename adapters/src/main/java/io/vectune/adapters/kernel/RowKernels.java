@@ -154,6 +154,68 @@ public final class RowKernels {
                         });
     }
 
+    /// The column blocks of each row below each other: target[b * tokens + t, i] = source[t, b * width + i].
+    ///
+    /// @param source (tokens, blocks * width)
+    /// @param target (blocks * tokens, width)
+    public static void stackBlocks(Compute compute, Matrix source, Matrix target) {
+        int tokens = source.rows();
+        int blocks = source.columns() / target.columns();
+        long bytes = 4L * target.columns();
+        compute.team()
+                .run(
+                        tokens,
+                        8,
+                        (from, to, worker) -> {
+                            for (int t = from; t < to; t++) {
+                                for (int b = 0; b < blocks; b++) {
+                                    MemorySegment.copy(
+                                            source.segment(),
+                                            source.rowOffset(t) + b * bytes,
+                                            target.segment(),
+                                            target.rowOffset(b * tokens + t),
+                                            bytes);
+                                }
+                            }
+                        });
+    }
+
+    /// The reverse of [#stackBlocks], set or added: target[t, b * width + i] (+)= source[b * tokens + t, i].
+    ///
+    /// @param source (blocks * tokens, width)
+    /// @param target (tokens, blocks * width)
+    public static void unstackBlocks(Compute compute, Matrix source, Matrix target, boolean accumulate) {
+        int tokens = target.rows();
+        int columns = target.columns();
+        int width = source.columns();
+        compute.team()
+                .run(
+                        tokens,
+                        8,
+                        (from, to, worker) -> {
+                            float[] row = compute.scratch(worker, 0, columns);
+                            float[] sum = compute.scratch(worker, 1, columns);
+                            for (int t = from; t < to; t++) {
+                                for (int first = 0; first < columns; first += width) {
+                                    MemorySegment.copy(
+                                            source.segment(),
+                                            Tensor.FLOAT,
+                                            source.rowOffset(first / width * tokens + t),
+                                            row,
+                                            first,
+                                            width);
+                                }
+                                if (accumulate) {
+                                    load(target, t, 0, sum, columns);
+                                    for (int i = 0; i < columns; i++) {
+                                        row[i] += sum[i];
+                                    }
+                                }
+                                store(row, target, t, columns);
+                            }
+                        });
+    }
+
     /// target = target * own + source * other, elementwise.
     public static void blend(Compute compute, Matrix target, float own, Matrix source, float other) {
         eachRowInto(
