@@ -347,6 +347,16 @@ public final class RowKernels {
                         });
     }
 
+    /// A whole row into the first elements of an array.
+    public static void load(Matrix matrix, int row, float[] buffer) {
+        load(matrix, row, 0, buffer, matrix.columns());
+    }
+
+    /// A whole row from the first elements of an array.
+    public static void store(float[] buffer, Matrix matrix, int row) {
+        store(buffer, matrix, row, matrix.columns());
+    }
+
     private static void load(Matrix matrix, int row, int column, float[] buffer, int count) {
         MemorySegment.copy(matrix.segment(), Tensor.FLOAT, matrix.rowOffset(row) + 4L * column, buffer, 0, count);
     }

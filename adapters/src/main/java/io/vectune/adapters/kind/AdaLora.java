@@ -98,7 +98,7 @@ public final class AdaLora extends FactoredAdapter {
     }
 
     @Override
-    void chain(@Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
+    void chain(Compute compute, @Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
         SmallMatrix.add(gradients.get(1), SmallMatrix.doubles(gradB), 1);
         if (gradA == null) {
             return;

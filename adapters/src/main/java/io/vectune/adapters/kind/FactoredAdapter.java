@@ -46,7 +46,7 @@ abstract class FactoredAdapter extends LayerAdapter implements ProductMap, LowRa
     ///
     /// @param gradA dL/dA', or null if [#trainsA] is false
     /// @param gradB dL/dB'
-    abstract void chain(@Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients);
+    abstract void chain(Compute compute, @Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients);
 
     @Override
     public final Form form() {
@@ -93,7 +93,7 @@ abstract class FactoredAdapter extends LayerAdapter implements ProductMap, LowRa
         if (gradInput != null && drops(call)) {
             DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
         }
-        chain(gradA, gradB, gradients);
+        chain(compute, gradA, gradB, gradients);
         workspace.release(mark);
     }
 

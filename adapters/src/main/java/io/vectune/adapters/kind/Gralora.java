@@ -142,7 +142,7 @@ public final class Gralora extends FactoredAdapter {
     }
 
     @Override
-    void chain(@Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
+    void chain(Compute compute, @Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
         visitB((row, column, from, at) -> add(gradients.get(1), row, column, gradB.get(from, at)));
         if (gradA != null) {
             visitA((row, column, from, at) -> add(gradients.get(0), row, column, gradA.get(from, at)));

@@ -85,7 +85,7 @@ public final class Miss {
         }
 
         @Override
-        void chain(@Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
+        void chain(Compute compute, @Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
             Matrix gradient = gradients.getFirst();
             for (int o = 0; o < outFeatures(); o++) {
                 int column = o % block.columns();

@@ -101,7 +101,7 @@ public final class Vera extends FactoredAdapter {
     }
 
     @Override
-    void chain(@Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
+    void chain(Compute compute, @Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
         Matrix gradLambdaB = gradients.get(0);
         Matrix gradLambdaD = gradients.get(1);
         for (int o = 0; o < outFeatures(); o++) {

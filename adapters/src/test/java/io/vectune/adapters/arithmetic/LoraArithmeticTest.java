@@ -84,10 +84,17 @@ class LoraArithmeticTest {
 
     @ParameterizedTest
     @ValueSource(
-            strings = {"lora", "pissa", "olora", "delora", "hra", "antipasto", "miss", "vera", "adalora", "gralora"})
+            strings = {
+                "lora", "pissa", "olora", "delora", "hra", "antipasto", "miss", "vera", "adalora", "gralora", "loha"
+            })
     void kindsWithALowRankFormBecomeLorasExactly(String kind) {
         String rank = kind.equals("adalora") ? "init_r" : "r";
-        Map<String, Object> options = kind.equals("adalora") ? Map.of(rank, 4, "total_step", 9) : Map.of(rank, 4);
+        Map<String, Object> options =
+                switch (kind) {
+                    case "adalora" -> Map.of(rank, 4, "total_step", 9);
+                    case "loha" -> Map.of(rank, 2);
+                    default -> Map.of(rank, 4);
+                };
         try (AdapterSet source = adapter(kind, options, 3)) {
             LoraExport.Result result = LoraExport.export(source, compute, 2);
             try (AdapterSet exported = result.set()) {
@@ -117,22 +124,22 @@ class LoraArithmeticTest {
         }
     }
 
-    // Large enough for the randomized decomposition; the change of a LoHa of rank 3 has rank 9. The weight is small, as
+    // Large enough for the randomized decomposition; the change of this LoKr has rank 20. The weight is small, as
     // the change is the difference of two f32 weights.
     @ParameterizedTest
-    @ValueSource(ints = {4, 9})
+    @ValueSource(ints = {4, 20})
     void largeLayersAreApproximatedAsWellAsExactly(int rank) {
         Tensor weight = Tensor.allocate(arena, DType.F32, 300, 200);
         new SplitMix(1).fillNormal(weight.asMatrix(), 0, 0.01);
         LayerSite large = new LayerSite("a.q_proj", new DenseWeight(weight), null);
         AdapterConfig config =
-                AdapterConfig.of("loha", Map.of("r", 3, "init_weights", false, "target_modules", List.of("q_proj")));
+                AdapterConfig.of("lokr", Map.of("r", 2, "init_weights", false, "target_modules", List.of("q_proj")));
         try (AdapterSet source = AdapterSet.create(config, List.of(large), compute, 3)) {
             LoraExport.Result result = LoraExport.export(source, compute, rank);
             try (AdapterSet exported = result.set()) {
-                Adapter loha = Objects.requireNonNull(source.adapter(large.name()));
+                Adapter lokr = Objects.requireNonNull(source.adapter(large.name()));
                 Adapter lora = Objects.requireNonNull(exported.adapter(large.name()));
-                double[] change = LoraExport.delta(loha, large, compute, arena);
+                double[] change = LoraExport.delta(lokr, large, compute, arena);
                 double reported = result.layers().getFirst().relativeError();
                 assertThat(distance(LoraExport.delta(lora, large, compute, arena), change))
                         .isCloseTo(reported, within(1e-5));

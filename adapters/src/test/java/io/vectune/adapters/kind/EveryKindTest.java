@@ -61,6 +61,7 @@ class EveryKindTest {
                 new Case("vera", Map.of("r", 6)),
                 new Case("adalora", Map.of("init_r", 5, "lora_alpha", 10, "total_step", 10)),
                 new Case("loha", Map.of("r", 3)),
+                new Case("loha", Map.of("r", 2)),
                 new Case("lokr", Map.of("r", 2)),
                 new Case("lokr", Map.of("r", 1, "decompose_both", true)),
                 new Case("gralora", Map.of("r", 4, "gralora_k", 2)),

@@ -72,7 +72,9 @@ class FormulaTest {
                 new Case("miss", Map.of("r", 4, "init_weights", "bat"), 0.2, FormulaTest::blockwise),
                 new Case("vera", Map.of("r", 6), 0.2, FormulaTest::vera),
                 new Case("adalora", Map.of("init_r", 5, "lora_alpha", 10, "total_step", 9), 0.2, FormulaTest::triplets),
+                // Formed at rank 3, a product of rank 4 at rank 2: 9 (12 + 16) > 12 x 16 >= 4 (12 + 16).
                 new Case("loha", Map.of("r", 3, "alpha", 6), 0.2, FormulaTest::hadamard),
+                new Case("loha", Map.of("r", 2, "alpha", 6), 0.2, FormulaTest::hadamard),
                 new Case("lokr", Map.of("r", 2, "alpha", 4), 0.2, FormulaTest::kronecker),
                 new Case("lokr", Map.of("r", 1, "alpha", 2, "decompose_both", true), 0.2, FormulaTest::kronecker),
                 new Case("gralora", Map.of("r", 4, "gralora_k", 2, "alpha", 8), 0.2, FormulaTest::granular),
@@ -303,12 +305,13 @@ class FormulaTest {
     }
 
     private static AdapterOracle.Layer hadamard(AdapterOracle.Layer layer, Map<String, double[]> p) {
-        double[] first = AdapterOracle.multiply(get(p, "w1a"), get(p, "w1b"), OUT, 3, IN);
-        double[] second = AdapterOracle.multiply(get(p, "w2a"), get(p, "w2b"), OUT, 3, IN);
+        int rank = get(p, "w1b").length / IN;
+        double[] first = AdapterOracle.multiply(get(p, "w1a"), get(p, "w1b"), OUT, rank, IN);
+        double[] second = AdapterOracle.multiply(get(p, "w2a"), get(p, "w2b"), OUT, rank, IN);
         for (int e = 0; e < first.length; e++) {
             first[e] *= second[e];
         }
-        return plus(layer, first, 2);
+        return plus(layer, first, 6.0 / rank);
     }
 
     // 16 = 4 x 4 outputs, 12 = 3 x 4 inputs: w1 (4, 3), w2 (4, 4), either of them a product of rank `columns`.
