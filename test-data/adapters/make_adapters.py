@@ -93,6 +93,7 @@ CASES = {
         "f32", (24, 40), True, 0.2,
     ),
     "loha": (lambda: peft.LoHaConfig(r=4, alpha=8, **TARGET), "f32", (24, 40), True, 0.2),
+    "loha-small": (lambda: peft.LoHaConfig(r=2, alpha=8, **TARGET), "f32", (24, 40), True, 0.2),
     "lokr": (lambda: peft.LoKrConfig(r=2, alpha=4, **TARGET), "f32", (24, 40), True, 0.2),
     "lokr-both": (
         lambda: peft.LoKrConfig(r=2, alpha=4, decompose_both=True, **TARGET), "f32", (64, 64), False, 0.2,

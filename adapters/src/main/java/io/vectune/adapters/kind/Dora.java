@@ -254,27 +254,30 @@ public final class Dora implements ProductMap {
     // dB += s c ⊙ K, dm += (dots + s rowsum(K ⊙ B)) / n
     private void addParameterGradients(
             Compute compute, Matrix outer, double[] dots, Matrix gradB, Matrix gradMagnitude) {
-        float[] k = outer.toArray();
-        float[] b = loraB.toArray();
-        float[] sums = gradB.toArray();
         compute.team()
                 .run(
                         factor.length,
                         ROWS_OF_A_UNIT,
                         (from, to, worker) -> {
+                            float[] k = compute.scratch(worker, 0, rank);
+                            float[] b = compute.scratch(worker, 1, rank);
+                            float[] sums = compute.scratch(worker, 2, rank);
                             for (int o = from; o < to; o++) {
+                                RowKernels.load(outer, o, k);
+                                RowKernels.load(loraB, o, b);
+                                RowKernels.load(gradB, o, sums);
                                 double along = 0;
-                                for (int i = o * rank; i < (o + 1) * rank; i++) {
+                                for (int i = 0; i < rank; i++) {
                                     along += (double) k[i] * b[i];
                                     sums[i] += scaling * factor[o] * k[i];
                                 }
+                                RowKernels.store(sums, gradB, o);
                                 gradMagnitude.set(
                                         0,
                                         o,
                                         (float) (gradMagnitude.get(0, o) + (dots[o] + scaling * along) / norm[o]));
                             }
                         });
-        RowKernels.store(sums, gradB);
     }
 
     private void backwardProductGradient(

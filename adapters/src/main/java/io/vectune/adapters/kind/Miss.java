@@ -10,10 +10,12 @@ import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.StoredShapes;
+import io.vectune.adapters.kernel.RowKernels;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -36,6 +38,8 @@ import org.jspecify.annotations.Nullable;
 public final class Miss {
     /// The registry entry.
     public static final AdapterKind KIND = AdapterKind.of("miss", "MISS", Recipe::read);
+
+    private static final int ROWS_OF_A_UNIT = 64;
 
     private Miss() {}
 
@@ -62,11 +66,20 @@ public final class Miss {
 
         @Override
         public void refresh(Compute compute, Weight weight) {
-            for (int o = 0; o < outFeatures(); o++) {
-                for (int k = 0; k < block.rows(); k++) {
-                    factorB.set(o, k, block.get(k, o % block.columns()));
-                }
-            }
+            int rank = block.rows();
+            compute.team()
+                    .run(
+                            outFeatures(),
+                            ROWS_OF_A_UNIT,
+                            (from, to, worker) -> {
+                                float[] row = compute.scratch(worker, 0, rank);
+                                for (int o = from; o < to; o++) {
+                                    for (int k = 0; k < rank; k++) {
+                                        row[k] = block.get(k, o % block.columns());
+                                    }
+                                    RowKernels.store(row, factorB, o);
+                                }
+                            });
         }
 
         @Override
@@ -87,12 +100,21 @@ public final class Miss {
         @Override
         void chain(Compute compute, @Nullable Matrix gradA, Matrix gradB, List<Matrix> gradients) {
             Matrix gradient = gradients.getFirst();
-            for (int o = 0; o < outFeatures(); o++) {
-                int column = o % block.columns();
-                for (int k = 0; k < block.rows(); k++) {
-                    gradient.set(k, column, gradient.get(k, column) + gradB.get(o, k));
-                }
-            }
+            int width = block.columns();
+            compute.team()
+                    .run(
+                            block.rows(),
+                            1,
+                            (from, to, worker) -> {
+                                float[] sums = compute.scratch(worker, 0, width);
+                                for (int k = from; k < to; k++) {
+                                    RowKernels.load(gradient, k, sums);
+                                    for (int o = 0; o < outFeatures(); o++) {
+                                        sums[o % width] += gradB.get(o, k);
+                                    }
+                                    RowKernels.store(sums, gradient, k);
+                                }
+                            });
         }
     }
 
@@ -116,44 +138,89 @@ public final class Miss {
         // dW[o r + a, q r + c] = sum_b W[o r + a, q r + b] D[o, b, c] + D[o, a, c]
         @Override
         void form(Compute compute, Weight weight) {
-            DenseCopy.of(weight, delta);
-            float[] row = new float[inFeatures()];
-            for (int line = 0; line < outFeatures(); line++) {
-                int first = line / rank * rank;
-                for (int i = 0; i < inFeatures(); i++) {
-                    int c = i % rank;
-                    int q = i - c;
-                    double sum = block.get(line, c);
-                    for (int b = 0; b < rank; b++) {
-                        sum += (double) delta.get(line, q + b) * block.get(first + b, c);
-                    }
-                    row[i] = (float) sum;
-                }
-                for (int i = 0; i < inFeatures(); i++) {
-                    delta.set(line, i, row[i]);
+            int in = inFeatures();
+            compute.team()
+                    .run(
+                            outFeatures() / rank,
+                            1,
+                            (from, to, worker) -> {
+                                float[] row = compute.scratch(worker, 0, in);
+                                float[] changed = compute.scratch(worker, 1, in);
+                                double[] square = new double[rank * rank];
+                                double[] sum = new double[rank];
+                                for (int line = from * rank; line < to * rank; line++) {
+                                    if (line % rank == 0) {
+                                        loadSquare(line, square);
+                                    }
+                                    weight.decode(line, line + 1, 0, in, row, 0, in);
+                                    for (int q = 0; q < in; q += rank) {
+                                        System.arraycopy(square, line % rank * rank, sum, 0, rank);
+                                        for (int b = 0; b < rank; b++) {
+                                            double w = row[q + b];
+                                            for (int c = 0; c < rank; c++) {
+                                                sum[c] += w * square[b * rank + c];
+                                            }
+                                        }
+                                        for (int c = 0; c < rank; c++) {
+                                            changed[q + c] = (float) sum[c];
+                                        }
+                                    }
+                                    RowKernels.store(changed, delta, line);
+                                }
+                            });
+        }
+
+        // D[o] for the rows that start at `line`.
+        private void loadSquare(int line, double[] square) {
+            for (int b = 0; b < rank; b++) {
+                for (int c = 0; c < rank; c++) {
+                    square[b * rank + c] = block.get(line + b, c);
                 }
             }
         }
 
+        // dD[o, b, c] = sum_a,q W[o r + a, q r + b] G[o r + a, q r + c] + sum_q G[o r + b, q r + c]
         @Override
         void chain(Compute compute, Weight weight, Matrix gradDelta, List<Matrix> gradients) {
             Matrix gradient = gradients.getFirst();
-            float[] row = new float[inFeatures()];
-            double[] sums = new double[outFeatures() * rank];
-            for (int line = 0; line < outFeatures(); line++) {
-                weight.decode(line, line + 1, 0, inFeatures(), row, 0, inFeatures());
-                int first = line / rank * rank;
-                for (int i = 0; i < inFeatures(); i++) {
-                    int c = i % rank;
-                    int q = i - c;
-                    double g = gradDelta.get(line, i);
-                    sums[line * rank + c] += g;
-                    for (int b = 0; b < rank; b++) {
-                        sums[(first + b) * rank + c] += row[q + b] * g;
+            int in = inFeatures();
+            compute.team()
+                    .run(
+                            outFeatures() / rank,
+                            1,
+                            (from, to, worker) -> {
+                                float[] row = compute.scratch(worker, 0, in);
+                                float[] g = compute.scratch(worker, 1, in);
+                                double[] sums = new double[rank * rank];
+                                for (int first = from * rank; first < to * rank; first += rank) {
+                                    Arrays.fill(sums, 0);
+                                    for (int a = 0; a < rank; a++) {
+                                        weight.decode(first + a, first + a + 1, 0, in, row, 0, in);
+                                        RowKernels.load(gradDelta, first + a, g);
+                                        addOuter(row, g, a, sums);
+                                    }
+                                    for (int b = 0; b < rank; b++) {
+                                        for (int c = 0; c < rank; c++) {
+                                            double sum = gradient.get(first + b, c) + sums[b * rank + c];
+                                            gradient.set(first + b, c, (float) sum);
+                                        }
+                                    }
+                                }
+                            });
+        }
+
+        private void addOuter(float[] row, float[] g, int a, double[] sums) {
+            for (int q = 0; q < inFeatures(); q += rank) {
+                for (int c = 0; c < rank; c++) {
+                    sums[a * rank + c] += g[q + c];
+                }
+                for (int b = 0; b < rank; b++) {
+                    double w = row[q + b];
+                    for (int c = 0; c < rank; c++) {
+                        sums[b * rank + c] += w * g[q + c];
                     }
                 }
             }
-            SmallMatrix.add(gradient, sums, 1);
         }
     }
 
