@@ -45,7 +45,18 @@ class ConvertCommandTest {
     private static final Pattern ERROR = Pattern.compile("(\\S+) +rank (\\d+), relative error (\\d\\.\\d+)");
 
     private static final List<String> EXACT =
-            List.of("lora", "pissa", "olora", "delora", "hra", "antipasto", "miss", "vera", "adalora", "gralora", "loha");
+            List.of(
+                    "lora",
+                    "pissa",
+                    "olora",
+                    "delora",
+                    "hra",
+                    "antipasto",
+                    "miss",
+                    "vera",
+                    "adalora",
+                    "gralora",
+                    "loha");
 
     @TempDir private Path directory;
 

@@ -85,7 +85,17 @@ class LoraArithmeticTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "lora", "pissa", "olora", "delora", "hra", "antipasto", "miss", "vera", "adalora", "gralora", "loha"
+                "lora",
+                "pissa",
+                "olora",
+                "delora",
+                "hra",
+                "antipasto",
+                "miss",
+                "vera",
+                "adalora",
+                "gralora",
+                "loha"
             })
     void kindsWithALowRankFormBecomeLorasExactly(String kind) {
         String rank = kind.equals("adalora") ? "init_r" : "r";
