@@ -40,6 +40,14 @@ public interface AdapterRecipe {
     /// @throws IllegalArgumentException if the configuration does not fit the layer; the message names the layer
     Adapter create(LayerSite site, Arena arena, StoredShapes shapes);
 
+    /// The factor of the low-rank product in a layer; 1 for kinds without one.
+    ///
+    /// @param storedRank of the layer's factors
+    /// @throws io.vectune.runtime.VectuneException if the configuration says another rank
+    default double scaling(String module, int storedRank) {
+        return 1;
+    }
+
     /// Gives a new adapter its start values.
     void initialize(Adapter adapter, LayerSite site, Initialization initialization);
 

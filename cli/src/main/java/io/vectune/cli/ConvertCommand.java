@@ -8,6 +8,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -49,11 +50,11 @@ final class ConvertCommand implements Callable<Integer> {
 
     @Option(
             names = "--model",
-            required = true,
             paramLabel = "PATH",
-            description = "The model that the adapter belongs to: shapes, and weights that some kinds depend on.")
-    @SuppressWarnings("NullAway.Init")
-    private Path model;
+            description =
+                    "The model that the adapter belongs to. Needed with --to lora, where weights decide what a kind does,"
+                            + " and where only the model tells which layers names mean; others are renamed without it.")
+    private @Nullable Path model;
 
     @Option(
             names = "--rank",
@@ -73,24 +74,43 @@ final class ConvertCommand implements Callable<Integer> {
         if (rank < 1) {
             throw new UsageException("--rank: expected at least 1, found " + rank);
         }
+        if (format.equals("lora") && model == null) {
+            throw new UsageException(
+                    "--model: expected the model of the adapter, as --to lora computes from its weights; found none");
+        }
         Inputs.of(in, model).keepApart("--out", out.path());
         if (directory) {
             out.checkDirectory();
         } else {
             out.checkFile();
         }
-        try (Host host = Host.open(model, null, List.of(), CpuTopology.usablePhysicalCores());
-                AdapterSet set = AdapterFiles.read(in, host.model().sites(), host.compute())) {
-            switch (format) {
-                case "peft" -> AdapterFiles.write(set, out.path(), AdapterFiles.Format.PEFT, out.force());
-                case "lora-lite" -> AdapterFiles.write(set, out.path(), AdapterFiles.Format.LORA_LITE, out.force());
-                case "diffusers" -> AdapterFiles.write(set, out.path(), AdapterFiles.Format.DIFFUSERS, out.force());
-                case "kohya" -> AdapterFiles.write(set, out.path(), AdapterFiles.Format.KOHYA, out.force());
-                default -> exportLora(output, host, set);
-            }
+        if (model == null) {
+            AdapterFiles.rename(in, out.path(), format(format), out.force());
+        } else {
+            convert(output, model, format);
         }
         output.note("wrote %s", out.path());
         return 0;
+    }
+
+    private void convert(Output output, Path path, String format) {
+        try (Host host = Host.open(path, null, List.of(), CpuTopology.usablePhysicalCores());
+                AdapterSet set = AdapterFiles.read(in, host.model().sites(), host.compute())) {
+            if (format.equals("lora")) {
+                exportLora(output, host, set);
+            } else {
+                AdapterFiles.write(set, out.path(), format(format), out.force());
+            }
+        }
+    }
+
+    private static AdapterFiles.Format format(String name) {
+        return switch (name) {
+            case "lora-lite" -> AdapterFiles.Format.LORA_LITE;
+            case "diffusers" -> AdapterFiles.Format.DIFFUSERS;
+            case "kohya" -> AdapterFiles.Format.KOHYA;
+            default -> AdapterFiles.Format.PEFT;
+        };
     }
 
     private void exportLora(Output output, Host host, AdapterSet set) {

@@ -15,7 +15,12 @@ import io.vectune.adapters.random.SplitMix;
 import io.vectune.models.load.ModelLoader;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
+import io.vectune.runtime.file.StrictJson;
+import io.vectune.runtime.safetensors.SafetensorsFile;
+import io.vectune.runtime.safetensors.SafetensorsWriter;
+import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.lang.foreign.Arena;
@@ -26,6 +31,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -36,6 +42,8 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import picocli.CommandLine;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /// Every kind through `vectune convert`: as a plain LoRA, exactly or with the error that is printed, and in the other
 /// file formats.
@@ -75,7 +83,14 @@ class ConvertCommandTest {
     }
 
     private int convert(Path in, Path to, String format, String... more) {
-        List<String> arguments = new ArrayList<>(List.of("convert", "--model", MODEL.toString()));
+        List<String> withModel = new ArrayList<>(List.of("--model", MODEL.toString()));
+        withModel.addAll(List.of(more));
+        return rename(in, to, format, withModel.toArray(String[]::new));
+    }
+
+    /// Without a model, unless `more` names one.
+    private int rename(Path in, Path to, String format, String... more) {
+        List<String> arguments = new ArrayList<>(List.of("convert"));
         arguments.addAll(List.of("--in", in.toString(), "--out", to.toString(), "--to", format));
         arguments.addAll(List.of(more));
         StringWriter outText = new StringWriter();
@@ -260,5 +275,185 @@ class ConvertCommandTest {
         assertThat(convert(written(kind, options(kind)), to, format)).isEqualTo(1);
         assertThat(err).contains(kind).containsAnyOf("write a PEFT directory instead", "export it as a LoRA first");
         assertThat(to).doesNotExist();
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "lora, lora-lite",
+        "dora, lora-lite",
+        "pissa, lora-lite",
+        "delora, lora-lite",
+        "hra, lora-lite",
+        "ia3, lora-lite",
+        "road, lora-lite",
+        "antipasto, lora-lite",
+        "lora, diffusers",
+        "dora, diffusers",
+        "lora, kohya",
+        "dora, kohya"
+    })
+    void keysAreRenamedWithoutTheModelAsWithIt(String kind, String format) {
+        Map<String, Object> options = new LinkedHashMap<>(options(kind));
+        if (kind.equals("ia3")) {
+            options.put("feedforward_modules", List.of());
+        } else if (kind.equals("lora") && !format.equals("lora-lite")) {
+            options.putAll(Map.of("rank_pattern", Map.of("down_proj", 2), "use_rslora", true, "lora_alpha", 6));
+        }
+        Path in = written(kind, options);
+        Path expected = directory.resolve("expected.safetensors");
+        Path found = directory.resolve("found.safetensors");
+        assertThat(convert(in, expected, format)).as(err).isZero();
+        assertThat(rename(in, found, format)).as(err).isZero();
+        assertSameTensors(found, expected);
+        assertThat(cfg(found)).isEqualTo(cfg(expected));
+
+        Path expectedBack = directory.resolve("expected-back");
+        Path foundBack = directory.resolve("found-back");
+        assertThat(convert(expected, expectedBack, "peft")).as(err).isZero();
+        assertThat(rename(found, foundBack, "peft")).as(err).isZero();
+        Path weights = Path.of("adapter_model.safetensors");
+        assertSameTensors(foundBack.resolve(weights), expectedBack.resolve(weights));
+        assertThat(sorted(StrictJson.readObject(foundBack.resolve("adapter_config.json"))))
+                .isEqualTo(sorted(StrictJson.readObject(expectedBack.resolve("adapter_config.json"))));
+    }
+
+    private void assertSameTensors(Path found, Path expected) {
+        SafetensorsFile foundFile = SafetensorsFile.open(found, arena);
+        SafetensorsFile expectedFile = SafetensorsFile.open(expected, arena);
+        assertThat(foundFile.names()).isEqualTo(expectedFile.names());
+        for (String name : expectedFile.names()) {
+            assertThat(foundFile.tensor(name).shape()).as(name).isEqualTo(expectedFile.tensor(name).shape());
+            assertThat(foundFile.tensor(name).segment().mismatch(expectedFile.tensor(name).segment()))
+                    .as(name)
+                    .isEqualTo(-1);
+        }
+    }
+
+    /// The configuration of a lora-lite file; empty for others.
+    private String cfg(Path file) {
+        String cfg = SafetensorsFile.open(file, arena).metadata().getOrDefault("cfg", "{}");
+        return sorted(StrictJson.parseObject(cfg, "cfg"));
+    }
+
+    /// Layers come in the order of the file or of the model: a list of names has none.
+    private static String sorted(ObjectNode config) {
+        for (String field : List.of("target_modules", "target_names", "feedforward_modules")) {
+            if (config.get(field) instanceof ArrayNode names) {
+                List<String> texts = new ArrayList<>();
+                names.forEach(name -> texts.add(name.asString()));
+                ArrayNode ordered = config.putArray(field);
+                texts.stream().sorted().forEach(ordered::add);
+            }
+        }
+        return config.toString();
+    }
+
+    @Test
+    void whatOnlyTheModelTellsAsksForIt() {
+        Path lora = written("lora", Map.of("r", 2));
+        assertThat(rename(lora, directory.resolve("to"), "lora")).isEqualTo(2);
+        assertThat(err).contains("--model: expected the model of the adapter, as --to lora computes from its weights");
+        Path kohya = directory.resolve("kohya.safetensors");
+        rewrite(lora, "base_model.model.model.layers.0.self_attn.q_proj.", "lora_unet_double_blocks_0_img_q.", kohya);
+        assertThat(rename(kohya, directory.resolve("to"), "peft")).isEqualTo(1);
+        assertThat(err)
+                .contains("lora_unet_double_blocks_0_img_q has _ for ., and only its model can tell which")
+                .contains("convert it with the model (--model)");
+        Path text = directory.resolve("text.safetensors");
+        rewrite(lora, "base_model.model.model.layers.0.self_attn.q_proj.", "text_encoder.layers.0.q_proj.", text);
+        assertThat(rename(text, directory.resolve("to"), "peft")).isEqualTo(1);
+        assertThat(err).contains("text_encoder.layers.0.q_proj is of another part of a pipeline", "(--model)");
+        Path delora = written("delora", options("delora"));
+        Path weights = delora.resolve("adapter_model.safetensors");
+        edit(weights, tensors -> tensors.keySet().removeIf(name -> name.endsWith("delora_w_norm")));
+        assertThat(rename(delora, directory.resolve("to.safetensors"), "lora-lite")).isEqualTo(1);
+        assertThat(err).contains("has no delora_w_norm, which follows from the weights of its model", "(--model)");
+        assertThat(directory.resolve("to.safetensors")).doesNotExist();
+        assertThat(directory.resolve("to")).doesNotExist();
+    }
+
+    @Test
+    void brokenAdaptersAreRefusedWithoutTheModelToo() {
+        Path to = directory.resolve("to.safetensors");
+        String module = "base_model.model.model.layers.0.self_attn.q_proj.";
+        Map<String, Consumer<Map<String, Tensor>>> cases = new LinkedHashMap<>();
+        cases.put("expected the tensor lora_B.weight, found none", all -> all.remove(module + "lora_B.weight"));
+        cases.put(
+                "expected lora_A (rank, inFeatures) and lora_B (outFeatures, rank)",
+                all -> all.put(module + "lora_B.weight", Tensor.allocate(arena, DType.F32, 64, 3)));
+        cases.put(
+                "lora_A has rank 3, expected 4",
+                all -> {
+                    all.put(module + "lora_A.weight", Tensor.allocate(arena, DType.F32, 3, 64));
+                    all.put(module + "lora_B.weight", Tensor.allocate(arena, DType.F32, 64, 3));
+                });
+        cases.put(
+                "expected a magnitude of ",
+                all -> all.put(module + "lora_magnitude_vector", Tensor.allocate(arena, DType.F32, 3)));
+        cases.put(
+                "expected finite values, found NaN",
+                all -> {
+                    Tensor broken = Tensor.allocate(arena, DType.F32, 4, 64);
+                    broken.setFloat(9, Float.NaN);
+                    all.put(module + "lora_A.weight", broken);
+                });
+        cases.put(
+                "expected a float type, found I32",
+                all -> all.put(module + "lora_A.weight", Tensor.allocate(arena, DType.I32, 4, 64)));
+        cases.put(
+                "this format cannot hold weight",
+                all -> all.put("base_model.model.model.norm.weight", Tensor.allocate(arena, DType.F32, 64)));
+        cases.put(
+                "expected a key base_model.model.<module>.<parameter>",
+                all -> all.put("model.norm.weight", Tensor.allocate(arena, DType.F32, 64)));
+        Path in = written("dora", Map.of("r", 4));
+        Path weights = in.resolve("adapter_model.safetensors");
+        Map<String, Tensor> whole = read(weights);
+        cases.forEach((message, change) -> {
+            Map<String, Tensor> tensors = new LinkedHashMap<>(whole);
+            change.accept(tensors);
+            SafetensorsWriter.write(weights, tensors, Map.of("format", "pt"));
+            assertThat(rename(in, to, "kohya")).isEqualTo(1);
+            assertThat(err).contains("vectune: ", message).doesNotContain("\tat ");
+            assertThat(to).doesNotExist();
+        });
+        SafetensorsWriter.write(weights, whole, Map.of("format", "pt"));
+        assertThat(rename(in, directory.resolve("again"), "peft")).isEqualTo(1);
+        assertThat(err).contains("expected another format to convert from, found a PEFT directory");
+        assertThat(rename(directory.resolve("nothing"), to, "kohya")).isEqualTo(1);
+        assertThat(err).contains("there is nothing");
+        assertThat(rename(in, to, "kohya")).as(err).isZero();
+        assertThat(rename(in, to, "kohya")).isEqualTo(2);
+        assertThat(rename(in, to, "kohya", "--force")).as(err).isZero();
+    }
+
+    private Map<String, Tensor> read(Path file) {
+        // In memory of its own: the file is written anew.
+        SafetensorsFile source = SafetensorsFile.open(file, arena);
+        Map<String, Tensor> tensors = new LinkedHashMap<>();
+        for (String name : source.names()) {
+            Tensor copy = Tensor.allocate(arena, source.tensor(name).dtype(), source.tensor(name).shape());
+            copy.segment().copyFrom(source.tensor(name).segment());
+            tensors.put(name, copy);
+        }
+        return tensors;
+    }
+
+    private void edit(Path file, Consumer<Map<String, Tensor>> change) {
+        Map<String, Tensor> tensors = read(file);
+        change.accept(tensors);
+        SafetensorsWriter.write(file, tensors, Map.of("format", "pt"));
+    }
+
+    /// A file of the tensors of one layer under another name.
+    private void rewrite(Path adapter, String module, String other, Path file) {
+        Map<String, Tensor> tensors = new LinkedHashMap<>();
+        read(adapter.resolve("adapter_model.safetensors"))
+                .forEach((name, tensor) -> {
+                    if (name.startsWith(module)) {
+                        tensors.put(other + name.substring(module.length()), tensor);
+                    }
+                });
+        SafetensorsWriter.write(file, tensors, Map.of("format", "pt"));
     }
 }

@@ -4,6 +4,7 @@ import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.LayerSite;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -32,20 +33,58 @@ public final class AdapterFiles {
         if (Files.isDirectory(path)) {
             return PeftDirectory.read(path, sites, compute);
         }
+        requireFile(path);
+        return LoraLiteFile.isOne(path) ? LoraLiteFile.read(path, sites, compute) : LoraFile.read(path, sites, compute);
+    }
+
+    /// Writes an adapter under the keys of another format, without its model: no value changes.
+    ///
+    /// @param force whether a target that already exists is replaced
+    /// @throws VectuneException if the adapter is malformed, the format cannot hold it, or only the model can tell what
+    ///   its keys mean
+    public static void rename(Path in, Path out, Format format, boolean force) {
+        requireFree(out, format, force);
+        try (Arena arena = Arena.ofShared()) {
+            StoredAdapter read = stored(in, format, arena);
+            StoredAdapter adapter = read.checked(LoraLiteFile.keysOf(read.kind()), arena);
+            switch (format) {
+                case PEFT -> PeftDirectory.write(adapter, out, force);
+                case LORA_LITE -> LoraLiteFile.write(adapter, out);
+                case DIFFUSERS -> LoraFile.write(adapter, out, LoraFile.Style.DIFFUSERS);
+                case KOHYA -> LoraFile.write(adapter, out, LoraFile.Style.KOHYA);
+            }
+        }
+    }
+
+    private static StoredAdapter stored(Path in, Format format, Arena arena) {
+        if (Files.isDirectory(in)) {
+            if (format == Format.PEFT) {
+                throw new VectuneException(in + ": expected another format to convert from, found a PEFT directory");
+            }
+            return PeftDirectory.stored(in, arena);
+        }
+        requireFile(in);
+        return LoraLiteFile.isOne(in) ? LoraLiteFile.stored(in, arena) : LoraFile.stored(in, LayerNames.alone(), arena);
+    }
+
+    private static void requireFile(Path path) {
         if (!Files.isRegularFile(path)) {
             throw new VectuneException(
                     path + ": expected an adapter, a PEFT directory or a .safetensors file; there is nothing");
         }
-        return LoraLiteFile.isOne(path) ? LoraLiteFile.read(path, sites, compute) : LoraFile.read(path, sites, compute);
+    }
+
+    private static void requireFree(Path path, Format format, boolean force) {
+        if (format != Format.PEFT && Files.exists(path) && !force) {
+            throw new VectuneException(path + ": exists; remove it or force the overwrite");
+        }
     }
 
     /// Writes an adapter.
     ///
     /// @param force whether a target that already exists is replaced
     public static void write(AdapterSet set, Path path, Format format, boolean force) {
-        if (format != Format.PEFT && Files.exists(path) && !force) {
-            throw new VectuneException(path + ": exists; remove it or force the overwrite");
-        }
+        requireFree(path, format, force);
         switch (format) {
             case PEFT -> PeftDirectory.write(set, path, force);
             case LORA_LITE -> LoraLiteFile.write(set, path);

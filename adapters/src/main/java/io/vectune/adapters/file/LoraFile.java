@@ -1,14 +1,10 @@
 package io.vectune.adapters.file;
 
 import io.vectune.adapters.AdapterConfig;
-import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.LayerSite;
-import io.vectune.adapters.kind.Dora;
-import io.vectune.adapters.kind.Lora;
 import io.vectune.runtime.FileFormatException;
-import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.safetensors.SafetensorsFile;
@@ -43,14 +39,6 @@ public final class LoraFile {
         KOHYA
     }
 
-    private static final String PREFIX = "base_model.model.";
-
-    private static final List<String> MODULE_PREFIXES =
-            List.of("transformer.", "unet.", "text_encoder.", "text_encoder_2.", "diffusion_model.", PREFIX);
-
-    private static final List<String> KOHYA_PREFIXES =
-            List.of("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lora_transformer_");
-
     // What follows the module, and PEFT's name for it.
     private static final Map<String, String> SUFFIXES = suffixes();
 
@@ -80,35 +68,47 @@ public final class LoraFile {
     /// @throws VectuneException if the file is malformed or does not fit the host
     public static AdapterSet read(Path path, List<LayerSite> sites, Compute compute) {
         try (Arena arena = Arena.ofShared()) {
-            SafetensorsFile file = SafetensorsFile.open(path, arena);
-            Map<String, Tensor> renamed = new LinkedHashMap<>();
-            Map<String, Double> alphas = new LinkedHashMap<>();
-            Map<String, Integer> ranks = new LinkedHashMap<>();
-            boolean dora = false;
-            for (String name : file.names()) {
-                String suffix = suffixOf(path, name);
-                String key = SUFFIXES.getOrDefault(suffix, "");
-                String module = moduleOf(path, name.substring(0, name.length() - suffix.length()), sites);
-                Tensor tensor = file.tensor(name);
-                if (key.equals("alpha")) {
-                    alphas.put(module, (double) tensor.getFloat(0));
-                    continue;
-                }
-                if (key.equals("lora_magnitude_vector")) {
-                    tensor = tensor.reshape(tensor.elements());
-                    dora = true;
-                }
-                if (key.equals("lora_A.weight") && tensor.axes() > 0) {
-                    ranks.put(module, Math.toIntExact(tensor.size(0)));
-                }
-                if (renamed.put(PREFIX + module + "." + key, tensor) != null) {
-                    throw new FileFormatException(path + ": two tensors for " + key + " of " + module + ": " + name);
-                }
-            }
-            ranks.forEach((module, rank) -> alphas.putIfAbsent(module, (double) rank));
-            AdapterConfig config = config(path, dora, ranks, alphas);
-            return PeftDirectory.fill(config, new RenamedTensors(path.toString(), renamed), PREFIX, sites, compute);
+            return stored(path, LayerNames.of(sites), arena).fill(sites, compute);
         }
+    }
+
+    /// Reads a file.
+    ///
+    /// @param names finds the layers that keys mean
+    /// @param arena the tensors' memory
+    static StoredAdapter stored(Path path, LayerNames names, Arena arena) {
+        SafetensorsFile file = SafetensorsFile.open(path, arena);
+        Map<String, Map<String, Tensor>> modules = new LinkedHashMap<>();
+        Map<String, Double> alphas = new LinkedHashMap<>();
+        Map<String, Integer> ranks = new LinkedHashMap<>();
+        boolean dora = false;
+        for (String name : file.names()) {
+            String suffix = suffixOf(path, name);
+            String key = SUFFIXES.getOrDefault(suffix, "");
+            String module = names.layer(path, name.substring(0, name.length() - suffix.length()));
+            Tensor tensor = file.tensor(name);
+            if (key.equals("alpha")) {
+                alphas.put(module, (double) tensor.getFloat(0));
+                continue;
+            }
+            if (key.equals("lora_magnitude_vector")) {
+                tensor = tensor.reshape(tensor.elements());
+                dora = true;
+            }
+            if (key.equals("lora_A.weight") && tensor.axes() > 0) {
+                ranks.put(module, Math.toIntExact(tensor.size(0)));
+            }
+            if (modules.computeIfAbsent(module, fresh -> new LinkedHashMap<>()).put(key, tensor) != null) {
+                throw new FileFormatException(path + ": two tensors for " + key + " of " + module + ": " + name);
+            }
+        }
+        for (String module : alphas.keySet()) {
+            if (!ranks.containsKey(module)) {
+                throw new FileFormatException(path + ": " + module + ": has an alpha, but no lora_A");
+            }
+        }
+        ranks.forEach((module, rank) -> alphas.putIfAbsent(module, (double) rank));
+        return new StoredAdapter(path.toString(), config(path, dora, ranks, alphas), modules);
     }
 
     private static AdapterConfig config(
@@ -154,44 +154,20 @@ public final class LoraFile {
                         + String.join(", ", SUFFIXES.keySet()));
     }
 
-    private static String moduleOf(Path path, String name, List<LayerSite> sites) {
-        for (LayerSite site : sites) {
-            if (name.equals(site.name()) || isPrefixed(name, site.name())) {
-                return site.name();
-            }
-        }
-        List<String> known = sites.stream().map(LayerSite::name).toList();
-        throw new FileFormatException(
-                path
-                        + ": "
-                        + name
-                        + ": the model has no such layer"
-                        + NearMatches.hint(name, known)
-                        + "; the adapter belongs to another model");
-    }
-
-    private static boolean isPrefixed(String name, String module) {
-        for (String prefix : MODULE_PREFIXES) {
-            if (name.equals(prefix + module)) {
-                return true;
-            }
-        }
-        for (String prefix : KOHYA_PREFIXES) {
-            if (name.equals(prefix + module.replace('.', '_'))) {
-                return true;
-            }
-        }
-        return false;
-    }
-
     /// Writes a LoRA or a DoRA.
     ///
     /// @throws VectuneException if the adapters are of another kind; export them as LoRA first
     public static void write(AdapterSet set, Path path, Style style) {
+        try (Arena arena = Arena.ofShared()) {
+            write(StoredAdapter.of(set, arena), path, style);
+        }
+    }
+
+    static void write(StoredAdapter adapter, Path path, Style style) {
         Map<String, Tensor> tensors = new LinkedHashMap<>();
         try (Arena arena = Arena.ofShared()) {
-            set.adapters()
-                    .forEach((module, adapter) -> {
+            adapter.modules()
+                    .forEach((module, own) -> {
                         if (!List.of("lora", "dora").contains(adapter.kind())) {
                             throw new VectuneException(
                                     module
@@ -199,29 +175,20 @@ public final class LoraFile {
                                             + adapter.kind()
                                             + "; export it as a LoRA first");
                         }
-                        for (AdapterParameter parameter : adapter.parameters()) {
-                            AdapterParameter.Stored stored = parameter.stored();
-                            String key = stored == null ? null : keyOf(stored.key(), style);
-                            if (stored == null || key == null) {
-                                throw new VectuneException(module + ": this format cannot hold " + parameter.name());
+                        own.forEach((stored, tensor) -> {
+                            String key = keyOf(stored, style);
+                            if (key == null) {
+                                throw new VectuneException(module + ": this format cannot hold " + stored);
                             }
-                            tensors.put(moduleKey(module, style) + key, TensorFill.write(parameter, stored, arena));
-                        }
-                        int rank = adapter.parameters().getFirst().values().rows();
+                            tensors.put(moduleKey(module, style) + key, tensor);
+                        });
+                        long rank = adapter.tensor(module, "lora_A.weight").size(0);
                         Tensor alpha = Tensor.allocate(arena, DType.F32);
-                        alpha.setFloat(0, scalingOf(set, module) * rank);
+                        alpha.setFloat(0, (float) adapter.scaling(module) * rank);
                         tensors.put(moduleKey(module, style) + ".alpha", alpha);
                     });
             SafetensorsWriter.write(path, tensors, Map.of("format", "pt"));
         }
-    }
-
-    private static float scalingOf(AdapterSet set, String module) {
-        return switch (set.adapter(module)) {
-            case Lora lora -> lora.scaling();
-            case Dora dora -> dora.scaling();
-            case null, default -> 1;
-        };
     }
 
     private static String moduleKey(String module, Style style) {

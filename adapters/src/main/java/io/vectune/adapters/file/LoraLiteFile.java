@@ -1,11 +1,8 @@
 package io.vectune.adapters.file;
 
-import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterConfig;
-import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.ConfigFields;
-import io.vectune.adapters.InputMap;
 import io.vectune.adapters.LayerSite;
 import io.vectune.runtime.FileFormatException;
 import io.vectune.runtime.VectuneException;
@@ -43,7 +40,8 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Source wassname/lora-lite src/lora_lite/adapter.py, config.py
 public final class LoraLiteFile {
-    private static final String PREFIX = "base_model.model.";
+    private static final List<String> KINDS =
+            List.of("lora", "dora", "pissa", "delora", "hra", "ia3", "road", "antipasto");
 
     private LoraLiteFile() {}
 
@@ -59,38 +57,48 @@ public final class LoraLiteFile {
     /// @throws VectuneException if the file is malformed, of an unknown variant, or does not fit the host
     public static AdapterSet read(Path path, List<LayerSite> sites, Compute compute) {
         try (Arena arena = Arena.ofShared()) {
-            SafetensorsFile file = SafetensorsFile.open(path, arena);
-            String json = file.metadata().get("cfg");
-            if (json == null) {
-                throw new FileFormatException(
-                        path + ": expected the metadata entry cfg of a lora-lite adapter, found none");
-            }
-            Map<String, Object> cfg = JsonFields.of(StrictJson.parseObject(json, path + ": metadata cfg"));
-            String variant = String.valueOf(cfg.get("variant"));
-            Map<String, String> keys = keys(variant, path);
-            Map<String, Tensor> renamed = new LinkedHashMap<>();
-            Set<String> modules = new LinkedHashSet<>();
-            for (String name : file.names()) {
-                int dot = name.lastIndexOf('.');
-                String key = keys.get(name.substring(dot + 1));
-                if (dot < 0 || key == null) {
-                    throw new FileFormatException(
-                            path
-                                    + ": expected keys <module>."
-                                    + String.join(" or ", keys.keySet())
-                                    + " for the variant "
-                                    + variant
-                                    + ", found "
-                                    + name);
-                }
-                String module = name.substring(0, dot);
-                modules.add(module);
-                renamed.put(PREFIX + module + "." + key, inPeftForm(variant, key, file.tensor(name), arena));
-            }
-            AdapterConfig config =
-                    AdapterConfig.read(new ConfigFields(path.toString(), fields(variant, cfg, modules, path)));
-            return PeftDirectory.fill(config, new RenamedTensors(path.toString(), renamed), PREFIX, sites, compute);
+            return stored(path, arena).fill(sites, compute);
         }
+    }
+
+    /// Reads a file.
+    ///
+    /// @param arena the tensors' memory
+    static StoredAdapter stored(Path path, Arena arena) {
+        SafetensorsFile file = SafetensorsFile.open(path, arena);
+        String json = file.metadata().get("cfg");
+        if (json == null) {
+            throw new FileFormatException(
+                    path + ": expected the metadata entry cfg of a lora-lite adapter, found none");
+        }
+        Map<String, Object> cfg = JsonFields.of(StrictJson.parseObject(json, path + ": metadata cfg"));
+        String variant = String.valueOf(cfg.get("variant"));
+        Map<String, String> keys = keys(variant, path);
+        Map<String, Map<String, Tensor>> modules = new LinkedHashMap<>();
+        for (String name : file.names()) {
+            int dot = name.lastIndexOf('.');
+            String key = keys.get(name.substring(dot + 1));
+            if (dot < 0 || key == null) {
+                throw new FileFormatException(
+                        path
+                                + ": expected keys <module>."
+                                + String.join(" or ", keys.keySet())
+                                + " for the variant "
+                                + variant
+                                + ", found "
+                                + name);
+            }
+            modules.computeIfAbsent(name.substring(0, dot), fresh -> new LinkedHashMap<>())
+                    .put(key, inPeftForm(variant, key, file.tensor(name), arena));
+        }
+        Map<String, Object> fields = fields(variant, cfg, modules.keySet(), path);
+        AdapterConfig config = AdapterConfig.read(new ConfigFields(path.toString(), fields));
+        return new StoredAdapter(path.toString(), config, modules);
+    }
+
+    /// PEFT's keys of a layer's tensors, for the kinds that lora-lite has; empty for others.
+    static Set<String> keysOf(String kind) {
+        return KINDS.contains(kind) ? new LinkedHashSet<>(keys(kind, Path.of("")).values()) : Set.of();
     }
 
     // lora-lite's parameter to PEFT's key.
@@ -207,33 +215,35 @@ public final class LoraLiteFile {
     ///
     /// @throws VectuneException if lora-lite has no such variant, or cannot express the configuration
     public static void write(AdapterSet set, Path path) {
-        Map<String, @Nullable Object> fields = set.config().fields();
-        String variant = variantOf(set);
+        try (Arena arena = Arena.ofShared()) {
+            write(StoredAdapter.of(set, arena), path);
+        }
+    }
+
+    static void write(StoredAdapter adapter, Path path) {
+        Map<String, @Nullable Object> fields = adapter.config().fields();
+        String variant = variantOf(adapter);
         refuse(fields, variant);
         Map<String, String> ours = new LinkedHashMap<>();
         keys(variant, path).forEach((theirs, key) -> ours.put(key, theirs));
         Map<String, Tensor> tensors = new LinkedHashMap<>();
         try (Arena arena = Arena.ofShared()) {
-            for (Map.Entry<String, Adapter> entry : set.adapters().entrySet()) {
-                for (AdapterParameter parameter : entry.getValue().parameters()) {
-                    AdapterParameter.Stored stored = parameter.stored();
-                    String key = stored == null ? null : ours.get(stored.key());
-                    if (stored != null) {
-                        if (key == null) {
-                            throw new VectuneException(
-                                    entry.getKey()
-                                            + ": lora-lite's variant "
-                                            + variant
-                                            + " cannot hold "
-                                            + parameter.name()
-                                            + "; write a PEFT directory instead");
-                        }
-                        Tensor tensor = TensorFill.write(parameter, stored, arena);
-                        tensors.put(entry.getKey() + "." + key, inTheirForm(stored.key(), tensor, arena));
-                    }
-                }
-            }
-            String cfg = JsonFields.node(cfg(set, variant, fields)).toString();
+            adapter.modules()
+                    .forEach((module, own) ->
+                            own.forEach((stored, tensor) -> {
+                                String key = ours.get(stored);
+                                if (key == null) {
+                                    throw new VectuneException(
+                                            module
+                                                    + ": lora-lite's variant "
+                                                    + variant
+                                                    + " cannot hold "
+                                                    + stored
+                                                    + "; write a PEFT directory instead");
+                                }
+                                tensors.put(module + "." + key, inTheirForm(stored, tensor, arena));
+                            }));
+            String cfg = JsonFields.node(cfg(adapter.modules().keySet(), variant, fields)).toString();
             SafetensorsWriter.write(path, tensors, Map.of("cfg", cfg));
         }
     }
@@ -247,10 +257,9 @@ public final class LoraLiteFile {
         };
     }
 
-    private static String variantOf(AdapterSet set) {
-        String kind = set.config().recipe().kind();
-        boolean known = List.of("lora", "dora", "pissa", "delora", "hra", "ia3", "road", "antipasto").contains(kind);
-        if (!known) {
+    private static String variantOf(StoredAdapter adapter) {
+        String kind = adapter.kind();
+        if (!KINDS.contains(kind)) {
             throw new VectuneException(
                     "lora-lite has no variant for adapters of the kind " + kind + "; write a PEFT directory instead");
         }
@@ -258,7 +267,10 @@ public final class LoraLiteFile {
             return kind;
         }
         Set<String> gates = new LinkedHashSet<>();
-        set.adapters().values().forEach(adapter -> gates.add(adapter instanceof InputMap ? "ia3_ff" : "ia3"));
+        for (String module : adapter.modules().keySet()) {
+            Tensor gate = adapter.tensor(module, "ia3_l");
+            gates.add(gate.axes() == 2 && gate.size(1) == 1 ? "ia3" : "ia3_ff");
+        }
         if (gates.size() > 1) {
             throw new VectuneException(
                     "a lora-lite file holds output gates or input gates, not both; write a PEFT directory instead");
@@ -294,7 +306,7 @@ public final class LoraLiteFile {
     }
 
     private static Map<String, @Nullable Object> cfg(
-            AdapterSet set, String variant, Map<String, @Nullable Object> fields) {
+            Set<String> modules, String variant, Map<String, @Nullable Object> fields) {
         Map<String, @Nullable Object> cfg = new LinkedHashMap<>();
         cfg.put("variant", variant);
         cfg.put("r", fields.getOrDefault("r", 8));
@@ -302,7 +314,7 @@ public final class LoraLiteFile {
         cfg.put("dtype", "float32");
         cfg.put("target_roles", List.of());
         List<String> names = new ArrayList<>();
-        set.adapters().keySet().forEach(module -> names.add("^" + module.replace(".", "\\.") + "$"));
+        modules.forEach(module -> names.add("^" + module.replace(".", "\\.") + "$"));
         cfg.put("target_names", names);
         cfg.put("exclude_names", List.of());
         cfg.put("layers", null);

@@ -42,7 +42,11 @@ public final class PeftDirectory {
     /// The tensors' file.
     public static final String WEIGHTS = "adapter_model.safetensors";
 
-    private static final String PREFIX = "base_model.model.";
+    private static final String PREFIX = StoredAdapter.PREFIX;
+
+    // Keys of more than one word; all others are what follows the last dot.
+    private static final List<String> LONG_KEYS =
+            List.of("lora_A.weight", "lora_B.weight", "lora_B.bias", "oft_R.weight");
 
     private PeftDirectory() {}
 
@@ -166,30 +170,45 @@ public final class PeftDirectory {
         return String.join(", ", names.subList(0, Math.min(3, names.size()))) + (names.size() > 3 ? ", ..." : "");
     }
 
+    /// Reads an adapter without a host.
+    ///
+    /// @param arena the tensors' memory
+    static StoredAdapter stored(Path directory, Arena arena) {
+        AdapterConfig config = readConfig(directory);
+        SafetensorsFile file = SafetensorsFile.open(directory.resolve(WEIGHTS), arena);
+        Map<String, Map<String, Tensor>> modules = new LinkedHashMap<>();
+        for (String name : file.names()) {
+            String key =
+                    LONG_KEYS.stream()
+                            .filter(longer -> name.endsWith("." + longer))
+                            .findFirst()
+                            .orElse(name.substring(name.lastIndexOf('.') + 1));
+            int end = name.length() - key.length() - 1;
+            if (!name.startsWith(PREFIX) || end <= PREFIX.length()) {
+                throw new FileFormatException(
+                        file.origin() + ": " + name + ": expected a key " + PREFIX + "<module>.<parameter>");
+            }
+            modules.computeIfAbsent(name.substring(PREFIX.length(), end), fresh -> new LinkedHashMap<>())
+                    .put(key, file.tensor(name));
+        }
+        return new StoredAdapter(file.origin(), config, modules);
+    }
+
     /// Writes an adapter so that PEFT loads it.
     ///
     /// @param force whether a directory that already holds something is accepted
     /// @throws VectuneException if the place cannot be written; nothing half-written is left
     public static void write(AdapterSet set, Path directory, boolean force) {
-        try (OutputDirectory out = OutputDirectory.create(directory, force);
-                Arena arena = Arena.ofConfined()) {
-            writeInto(set, out.path(), arena);
-            out.commit();
+        try (Arena arena = Arena.ofConfined()) {
+            write(StoredAdapter.of(set, arena), directory, force);
         }
     }
 
-    private static void writeInto(AdapterSet set, Path directory, Arena arena) {
-        Map<String, Tensor> tensors = new LinkedHashMap<>();
-        for (Map.Entry<String, Adapter> entry : set.adapters().entrySet()) {
-            for (AdapterParameter parameter : entry.getValue().parameters()) {
-                Stored stored = parameter.stored();
-                if (stored != null) {
-                    String name = stored.isShared() ? stored.key() : PREFIX + entry.getKey() + "." + stored.key();
-                    tensors.put(name, TensorFill.write(parameter, stored, arena));
-                }
-            }
+    static void write(StoredAdapter adapter, Path directory, boolean force) {
+        try (OutputDirectory out = OutputDirectory.create(directory, force)) {
+            SafetensorsWriter.write(out.path().resolve(WEIGHTS), adapter.tensors(), Map.of("format", "pt"));
+            StrictJson.write(out.path().resolve(CONFIG), JsonFields.node(adapter.config().fields()));
+            out.commit();
         }
-        SafetensorsWriter.write(directory.resolve(WEIGHTS), tensors, Map.of("format", "pt"));
-        StrictJson.write(directory.resolve(CONFIG), JsonFields.node(set.config().fields()));
     }
 }

@@ -318,6 +318,11 @@ public final class Dora implements ProductMap {
 
     /// The configuration of a DoRA.
     record Recipe(LoraConfig config) implements AdapterRecipe {
+        @Override
+        public double scaling(String module, int storedRank) {
+            return config.storedScaling(module, storedRank);
+        }
+
         static Recipe read(ConfigFields fields) {
             LoraConfig config = LoraConfig.read(fields);
             if (config.loraBias()) {

@@ -230,6 +230,11 @@ public final class Lora implements ProductMap, LowRankForm {
 
     /// The configuration of a LoRA.
     record Recipe(LoraConfig config) implements AdapterRecipe {
+        @Override
+        public double scaling(String module, int storedRank) {
+            return config.storedScaling(module, storedRank);
+        }
+
         static Recipe read(ConfigFields fields) {
             return new Recipe(LoraConfig.read(fields));
         }

@@ -78,22 +78,40 @@ record LoraConfig(
     ///
     /// @throws FileFormatException if the stored factors have another one
     int rankOf(LayerSite site, StoredShapes shapes) {
-        int rankOfSite = (int) ModulePatterns.value(rankPattern, site.name(), rank);
-        int stored = shapes.size("lora_A.weight", 0, rankOfSite);
-        if (stored != rankOfSite) {
-            throw new FileFormatException(
-                    site.name()
-                            + ": lora_A has rank "
-                            + stored
-                            + ", expected "
-                            + rankOfSite
-                            + " as the configuration's r and rank_pattern say; the two are not of one adapter");
-        }
+        int rankOfSite = rankOf(site.name());
+        requireRank(site.name(), shapes.size("lora_A.weight", 0, rankOfSite));
         return rankOfSite;
     }
 
+    private int rankOf(String module) {
+        return (int) ModulePatterns.value(rankPattern, module, rank);
+    }
+
+    private void requireRank(String module, int stored) {
+        int expected = rankOf(module);
+        if (stored != expected) {
+            throw new FileFormatException(
+                    module
+                            + ": lora_A has rank "
+                            + stored
+                            + ", expected "
+                            + expected
+                            + " as the configuration's r and rank_pattern say; the two are not of one adapter");
+        }
+    }
+
     float scalingOf(LayerSite site, int rankOfSite) {
-        double alphaOfSite = ModulePatterns.value(alphaPattern, site.name(), alpha);
-        return (float) (alphaOfSite / (rsLora ? Math.sqrt(rankOfSite) : rankOfSite));
+        return scalingOf(site.name(), rankOfSite);
+    }
+
+    /// @throws FileFormatException if the stored factors have another rank than the configuration says
+    float storedScaling(String module, int storedRank) {
+        requireRank(module, storedRank);
+        return scalingOf(module, storedRank);
+    }
+
+    private float scalingOf(String module, int rankOfModule) {
+        double alphaOfModule = ModulePatterns.value(alphaPattern, module, alpha);
+        return (float) (alphaOfModule / (rsLora ? Math.sqrt(rankOfModule) : rankOfModule));
     }
 }

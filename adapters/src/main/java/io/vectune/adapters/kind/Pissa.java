@@ -185,6 +185,11 @@ public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm
 
     /// The configuration.
     record Recipe(String kind, LoraConfig config) implements AdapterRecipe {
+        @Override
+        public double scaling(String module, int storedRank) {
+            return config.storedScaling(module, storedRank);
+        }
+
         static Recipe read(String name, LoraStart.Method method, ConfigFields fields) {
             LoraConfig config = LoraConfig.read(fields);
             if (config.start().method() != method) {
