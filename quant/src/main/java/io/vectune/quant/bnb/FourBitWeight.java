@@ -27,7 +27,7 @@ public final class FourBitWeight implements QuantizedWeight {
     private static final FourBitKernels KERNELS =
             KernelTier.active() == KernelTier.VECTOR ? new FourBitVector() : new FourBitScalar();
 
-    private static final int FEW_TOKENS = 4;
+    private static final int FEW_TOKENS = 8;
 
     private final FourBitConfig config;
     private final DType dtype;

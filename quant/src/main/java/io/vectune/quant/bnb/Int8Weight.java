@@ -26,7 +26,7 @@ public final class Int8Weight implements QuantizedWeight {
     static final float STEP = 1f / 127;
 
     static final Int8Kernels KERNELS = KernelTier.active() == KernelTier.VECTOR ? new Int8Vector() : new Int8Scalar();
-    private static final int FEW_TOKENS = 4;
+    private static final int FEW_TOKENS = 8;
 
     private final DType dtype;
     private final int outFeatures;

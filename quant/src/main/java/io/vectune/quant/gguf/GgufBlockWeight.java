@@ -19,7 +19,12 @@ import org.jspecify.annotations.Nullable;
 /// Q4_0, Q4_1 and Q4_K keeps the codes a second time, see [PairedRows] and [#fusedBytes]
 public final class GgufBlockWeight implements Weight {
     private static final boolean VECTOR = KernelTier.active() == KernelTier.VECTOR;
-    private static final int FEW_TOKENS = 2;
+
+    /// Tokens up to which the fused product was measured to beat decoding panels: formats with one scale a block, and
+    /// those whose scales are packed themselves.
+    private static final int FEW_TOKENS = 5;
+
+    private static final int FEW_TOKENS_OF_LARGE_BLOCKS = 2;
 
     private final GgufType type;
     private final GgufBlockFormat format;
@@ -124,7 +129,10 @@ public final class GgufBlockWeight implements Weight {
 
     @Override
     public int fewTokens() {
-        return paired ? PairedRows.FEW_TOKENS : FEW_TOKENS;
+        if (paired) {
+            return PairedRows.FEW_TOKENS;
+        }
+        return type.blockElements() == 32 ? FEW_TOKENS : FEW_TOKENS_OF_LARGE_BLOCKS;
     }
 
     @Override

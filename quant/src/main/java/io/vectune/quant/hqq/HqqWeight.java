@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
 ///
 /// [#decode] gives the bits of hqq's `dequantize()`. Immutable; the arena that holds its memory must outlive it.
 public final class HqqWeight implements QuantizedWeight {
-    private static final int FEW_TOKENS = 4;
+    private static final int FEW_TOKENS = 6;
 
     private final HqqConfig config;
     private final HqqMeta scaleMeta;
@@ -151,7 +151,7 @@ public final class HqqWeight implements QuantizedWeight {
 
     @Override
     public int fewTokens() {
-        return FEW_TOKENS;
+        return tabled ? TableRows.FEW_TOKENS : FEW_TOKENS;
     }
 
     @Override

@@ -46,7 +46,7 @@ public final class PairedRows {
     public static final int GROUP = 32;
 
     /// Tokens up to which the product from codes beats decoding panels for the blocked product.
-    public static final int FEW_TOKENS = 4;
+    public static final int FEW_TOKENS = 8;
 
     private static final int LINE_COLUMNS = 64;
     private static final int LINE_BYTES = 64;
@@ -112,8 +112,8 @@ public final class PairedRows {
 
     /// Brings a row of x into the form that [#multiply] reads.
     ///
-    /// In plain numbers: a product calls it once, so that it stays in code of the first compiler for the first hundreds of
-    /// products, where each vector is an object.
+    /// In plain numbers: a product calls it once, so that it stays in code of the first compiler for the first hundreds
+    /// of products, where each vector is an object.
     ///
     /// @param x f32 from byte `offset`
     public static void prepare(MemorySegment x, long offset, int inFeatures, float[] prepared, int at) {

@@ -41,7 +41,7 @@ public final class TableRows {
     }
 
     /// Tokens up to which the product from codes beats decoding panels for the blocked product.
-    public static final int FEW_TOKENS = 4;
+    public static final int FEW_TOKENS = 12;
 
     private static final int LINE_COLUMNS = 64;
     private static final long LINE_BYTES = 64;

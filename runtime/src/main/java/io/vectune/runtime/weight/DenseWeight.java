@@ -8,6 +8,7 @@ import java.util.Locale;
 /// A dense weight in F32, F16 or BF16, usually mapped from a file; computed in f32.
 public final class DenseWeight implements Weight {
     private static final DenseKernels KERNELS = DenseKernels.active();
+    private static final int FEW_TOKENS = 6;
 
     private final Tensor tensor;
     private final int outFeatures;
@@ -56,7 +57,7 @@ public final class DenseWeight implements Weight {
 
     @Override
     public int fewTokens() {
-        return 4;
+        return FEW_TOKENS;
     }
 
     @Override
