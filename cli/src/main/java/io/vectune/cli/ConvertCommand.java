@@ -3,6 +3,12 @@ package io.vectune.cli;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.arithmetic.LoraExport;
 import io.vectune.adapters.file.AdapterFiles;
+import io.vectune.models.flux.FluxAdapter;
+import io.vectune.models.flux.FluxModel;
+import io.vectune.models.flux.TrainableFluxAdapter;
+import io.vectune.models.flux.file.FluxAdapterFile;
+import io.vectune.models.flux.file.FluxAdapterWriter;
+import io.vectune.models.load.FluxLoader;
 import io.vectune.runtime.compute.CpuTopology;
 import java.nio.file.Path;
 import java.util.List;
@@ -21,7 +27,8 @@ import picocli.CommandLine.Spec;
         description = {
             "Write an adapter in another format: peft, lora-lite, diffusers, kohya;",
             "or as a plain LoRA (--to lora: exact where it is one, else the best of --rank with its error).",
-            "peft and lora are directories, the others .safetensors files."
+            "peft and lora are directories, the others .safetensors files.",
+            "With --model of a Flux transformer: its LoRAs of any style to diffusers."
         })
 final class ConvertCommand implements Callable<Integer> {
     @Spec
@@ -86,6 +93,8 @@ final class ConvertCommand implements Callable<Integer> {
         }
         if (model == null) {
             AdapterFiles.rename(in, out.path(), format(format), out.force());
+        } else if (FluxLoader.isOne(model)) {
+            convertFlux(output, model, format);
         } else {
             convert(output, model, format);
         }
@@ -100,6 +109,28 @@ final class ConvertCommand implements Callable<Integer> {
                 exportLora(output, host, set);
             } else {
                 AdapterFiles.write(set, out.path(), format(format), out.force());
+            }
+        }
+    }
+
+    /// An adapter of a Flux transformer in any style that is read (diffusers, kohya, ComfyUI, x-labs, the model's
+    /// makers), as diffusers loads it.
+    private void convertFlux(Output output, Path path, String format) {
+        if (!format.equals("diffusers")) {
+            throw new UsageException(
+                    "--to: adapters of a Flux transformer are written as diffusers, found \"" + to + "\"");
+        }
+        try (FluxHost host = new FluxHost(path, null, List.of(), CpuTopology.usablePhysicalCores())) {
+            FluxModel base = host.adapters().base();
+            FluxAdapter read = FluxAdapterFile.read(in, base.config(), host.arena());
+            if (!read.ignored().isEmpty()) {
+                output.note(
+                        "%d tensors are of other parts of a pipeline and left out: %s%s",
+                        read.ignored().size(), read.ignored().getFirst(), read.ignored().size() > 1 ? ", ..." : "");
+            }
+            int inChannels = Math.max(read.inChannels(), base.config().inChannels());
+            try (TrainableFluxAdapter adapter = TrainableFluxAdapter.of(base, read, inChannels, host.compute(), 0)) {
+                FluxAdapterWriter.write(adapter.set(), adapter.norms(), out.path());
             }
         }
     }

@@ -357,6 +357,29 @@ class FluxCommandTest {
         assertThat(err).contains("nf4");
     }
 
+    @ParameterizedTest
+    @CsvSource({
+        "regular, dev-plain",
+        "kohya, dev-plain",
+        "comfy, dev-plain",
+        "xlabs, dev-plain",
+        "control-bfl, dev-control"
+    })
+    void adaptersOfAnyStyleBecomeThoseOfDiffusers(String adapter, String inputs) {
+        String original = FLUX.resolve(adapter + ".safetensors").toString();
+        String converted = path("converted.safetensors");
+        String input = FLUX.resolve(inputs + ".safetensors").toString();
+        succeed("convert", "--model", DEV, "--in", original, "--to", "diffusers", "--out", converted);
+        succeed(step(original, input).toArray(String[]::new));
+        float[] expected = floats(path("prediction.safetensors"), "prediction");
+        succeed(step(converted, input).toArray(String[]::new));
+        assertThat(relativeError(floats(path("prediction.safetensors"), "prediction"), expected))
+                .isLessThanOrEqualTo(1e-6);
+        List<String> again =
+                List.of("convert", "--model", DEV, "--in", original, "--to", "kohya", "--out", path("a.safetensors"));
+        refuse(2, again, "--to: adapters of a Flux transformer are written as diffusers", "kohya");
+    }
+
     @Test
     void refusesAdaptersThatDoNotFit() {
         String narrow =
