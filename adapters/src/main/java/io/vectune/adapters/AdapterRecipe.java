@@ -26,6 +26,12 @@ public interface AdapterRecipe {
         return part.isLinear();
     }
 
+    /// The rank of the low-rank product that a new adapter of the layer gets, or 0 for kinds without one or with checks of
+    /// their own.
+    default int rankOf(LayerSite site) {
+        return 0;
+    }
+
     /// This recipe with what its layers share; most kinds share nothing.
     ///
     /// @param arena owns what is shared

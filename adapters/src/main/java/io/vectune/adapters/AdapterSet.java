@@ -4,6 +4,7 @@ import io.vectune.adapters.kind.BiasTuned;
 import io.vectune.adapters.kind.FullWeight;
 import io.vectune.adapters.kind.LnTuning;
 import io.vectune.adapters.kind.TrainableTokens;
+import io.vectune.adapters.target.ModulePatterns;
 import io.vectune.adapters.target.Targeting;
 import io.vectune.runtime.NearMatches;
 import io.vectune.runtime.VectuneException;
@@ -43,13 +44,60 @@ public final class AdapterSet implements AutoCloseable {
 
     /// A new adapter for each target layer, initialized from data too.
     public static AdapterSet create(AdapterConfig config, List<LayerSite> sites, Initialization initialization) {
+        List<LayerSite> targets = config.select(sites, true);
+        requireUsefulRanks(config, targets);
+        requireUsedPatterns(config, targets);
         return build(
                 config,
-                config.select(sites, true),
+                targets,
                 sites,
                 site -> StoredShapes.NONE,
                 (adapter, site) -> initialize(config, adapter, site, initialization),
                 initialization.compute());
+    }
+
+    private static void requireUsefulRanks(AdapterConfig config, List<LayerSite> targets) {
+        for (LayerSite site : targets) {
+            int rank = config.recipe().rankOf(site);
+            int out = site.weight().outFeatures();
+            int in = site.weight().inFeatures();
+            if (rank > Math.min(out, in)) {
+                throw new VectuneException(
+                        site.name()
+                                + ": rank: expected at most "
+                                + Math.min(out, in)
+                                + ", the smaller side of the layer ("
+                                + out
+                                + ", "
+                                + in
+                                + "), as more adds nothing; found "
+                                + rank
+                                + "; lower it, or set rank_pattern for this layer");
+            }
+        }
+    }
+
+    // A key that no layer answers to is a slip: it would change nothing, silently.
+    private static void requireUsedPatterns(AdapterConfig config, List<LayerSite> targets) {
+        config.fields()
+                .forEach((field, value) -> {
+                    if (field.endsWith("_pattern") && value instanceof Map<?, ?> patterns) {
+                        for (Object key : patterns.keySet()) {
+                            String pattern = String.valueOf(key);
+                            if (targets.stream().noneMatch(site -> ModulePatterns.matches(pattern, site.name()))) {
+                                throw new VectuneException(
+                                        field
+                                                + ": "
+                                                + pattern
+                                                + ": expected a target layer that it matches, found none among "
+                                                + targets.size()
+                                                + " ("
+                                                + targets.getFirst().name()
+                                                + ", ...)");
+                            }
+                        }
+                    }
+                });
     }
 
     private static void initialize(

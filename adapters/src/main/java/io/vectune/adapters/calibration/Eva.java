@@ -74,7 +74,8 @@ public final class Eva {
                                 + " and rho "
                                 + options.rho
                                 + ", found "
-                                + moments.tokens());
+                                + moments.tokens()
+                                + "; give more rows, or lower r");
             }
             InputMoments.Principal principal =
                     byOwner.computeIfAbsent(

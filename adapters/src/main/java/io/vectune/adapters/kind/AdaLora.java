@@ -219,6 +219,11 @@ public final class AdaLora extends FactoredAdapter {
         }
 
         @Override
+        public int rankOf(LayerSite site) {
+            return initialRank;
+        }
+
+        @Override
         public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
             return new AdaLora(site, shapes.size("lora_A", 0, initialRank), this, arena);
         }

@@ -16,6 +16,7 @@ import io.vectune.adapters.Steering;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.kernel.RowKernels;
 import io.vectune.adapters.linalg.TopSvd;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.matmul.MatMul;
@@ -418,6 +419,8 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
             Matrix inputs = initialization.importance().get(site.name());
             int limit = Math.min(site.weight().inFeatures(), site.weight().outFeatures());
             int candidates = inputs == null ? pasto.rank : Math.min(limit, 4 * pasto.rank);
+            requireEnough(site, "calibration", inputs, pasto.rank);
+            requireEnough(site, "opposite", initialization.opposites().get(site.name()), pasto.rank);
             TopSvd svd = TopSvd.of(initialization.compute(), site.weight(), candidates, initialization.seed());
             int[] chosen =
                     inputs == null
@@ -431,6 +434,27 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
             pasto.take(svd, candidates, chosen);
             if (noise) {
                 initialization.random(site, "delta").fillNormal(pasto.delta, 4e-4, 4e-4);
+            }
+        }
+
+        // This many are enough for any rank: means do not get better by much.
+        private static final int MOST_TOKENS_NEEDED = 64;
+
+        // Fewer tokens than directions cannot tell the directions apart.
+        private static void requireEnough(LayerSite site, String what, @Nullable Matrix rows, int rank) {
+            int least = Math.min(rank, MOST_TOKENS_NEEDED);
+            if (rows != null && rows.rows() < least) {
+                throw new VectuneException(
+                        site.name()
+                                + ": AntiPaSTO needs at least "
+                                + least
+                                + " "
+                                + what
+                                + " tokens to choose "
+                                + rank
+                                + " directions, found "
+                                + rows.rows()
+                                + "; give more rows, or lower r");
             }
         }
 

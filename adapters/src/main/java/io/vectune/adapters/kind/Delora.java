@@ -354,9 +354,13 @@ public final class Delora extends LayerAdapter implements ProductMap, LowRankFor
         }
 
         @Override
+        public int rankOf(LayerSite site) {
+            return (int) ModulePatterns.value(rankPattern, site.name(), rank);
+        }
+
+        @Override
         public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
-            int rankOfSite = (int) ModulePatterns.value(rankPattern, site.name(), rank);
-            Delora delora = new Delora(site, shapes.size("delora_A", 0, rankOfSite), this, arena);
+            Delora delora = new Delora(site, shapes.size("delora_A", 0, rankOf(site)), this, arena);
             delora.lambda.fill((float) ModulePatterns.value(lambdaPattern, site.name(), lambda));
             return delora;
         }

@@ -351,6 +351,11 @@ public final class Dora implements ProductMap {
         }
 
         @Override
+        public int rankOf(LayerSite site) {
+            return config.rankOf(site, StoredShapes.NONE);
+        }
+
+        @Override
         public StartData startData() {
             return config.start().data();
         }

@@ -255,6 +255,11 @@ public final class Lora implements ProductMap, LowRankForm {
         }
 
         @Override
+        public int rankOf(LayerSite site) {
+            return config.rankOf(site, StoredShapes.NONE);
+        }
+
+        @Override
         public StartData startData() {
             return config.start().data();
         }

@@ -13,11 +13,16 @@ public final class ModulePatterns {
     /// `re.match("(.*\.)?(KEY)$", module)`.
     public static double value(Map<String, Double> patterns, String module, double otherwise) {
         for (Map.Entry<String, Double> entry : patterns.entrySet()) {
-            if (compile("(?:.*\\.)?(?:" + entry.getKey() + ")", entry.getKey()).matcher(module).matches()) {
+            if (matches(entry.getKey(), module)) {
                 return entry.getValue();
             }
         }
         return otherwise;
+    }
+
+    /// Whether a key of such patterns matches a module.
+    public static boolean matches(String key, String module) {
+        return compile("(?:.*\\.)?(?:" + key + ")", key).matcher(module).matches();
     }
 
     /// A Python regular expression as a Java pattern: named groups are spelled differently, the rest that module

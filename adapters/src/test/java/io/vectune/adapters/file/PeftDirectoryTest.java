@@ -212,6 +212,27 @@ class PeftDirectoryTest {
     }
 
     @Test
+    void refusesRanksThatAddNothingAndPatternsThatMatchNothing() {
+        for (String kind : List.of("lora", "dora", "delora", "adalora")) {
+            String rank = kind.equals("adalora") ? "init_r" : "r";
+            refusesToCreate(
+                    kind, Map.of(rank, 9, "total_step", 10), "q_proj: rank: expected at most 8, the smaller side", "9");
+        }
+        refusesToCreate("lora", Map.of("rank_pattern", Map.of("q_prj", 2)), "rank_pattern: q_prj: expected", "none");
+        refusesToCreate("lora", Map.of("alpha_pattern", Map.of("o_proj", 2)), "alpha_pattern: o_proj", "q_proj");
+    }
+
+    private void refusesToCreate(String kind, Map<String, Object> options, String... parts) {
+        Map<String, Object> fields = new LinkedHashMap<>(options);
+        if (!kind.equals("adalora")) {
+            fields.remove("total_step");
+        }
+        assertThatThrownBy(() -> AdapterSet.create(AdapterConfig.of(kind, fields), sites, compute, 1).close())
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContainingAll(parts);
+    }
+
+    @Test
     void twoThreadsWithTwoAdaptersGetTheSameBitsAsAlone() throws Exception {
         try (AdapterSet lora =
                         AdapterSet.create(

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.CallOptions;
+import io.vectune.adapters.Initialization;
 import io.vectune.adapters.Steering;
 import io.vectune.runtime.tensor.Matrix;
 import java.util.Arrays;
@@ -110,6 +111,20 @@ class AntiPastoTest {
             Matrix y = bench.matrix(AdapterBench.TOKENS, AdapterBench.OUT);
             adapter.forward(bench.call(adapter, CallOptions.INFERENCE.withSteering(Steering.of(0))), y);
             assertThat(y.toArray()).containsExactly(bench.base().toArray());
+        }
+    }
+
+    @Test
+    void refusesFewerTokensThanDirections() {
+        try (AdapterBench bench = new AdapterBench(true, 1)) {
+            AdapterConfig config = AdapterConfig.of("antipasto", Map.of("r", RANK));
+            Adapter adapter = bench.create("antipasto", Map.of("r", RANK));
+            Initialization few =
+                    new Initialization(bench.compute, 1)
+                            .withInputs(Map.of(bench.site.name(), bench.matrix(3, AdapterBench.IN)), Map.of());
+            assertThatThrownBy(() -> config.recipe().initialize(adapter, bench.site, few))
+                    .hasMessageContaining("q_proj: AntiPaSTO needs at least " + RANK + " calibration tokens")
+                    .hasMessageContaining("found 3; give more rows, or lower r");
         }
     }
 
