@@ -26,8 +26,8 @@ public interface AdapterRecipe {
         return part.isLinear();
     }
 
-    /// The rank of the low-rank product that a new adapter of the layer gets, or 0 for kinds without one or with checks of
-    /// their own.
+    /// The rank of the low-rank product that a new adapter of the layer gets, or 0 for kinds without one or with checks
+    /// of their own.
     default int rankOf(LayerSite site) {
         return 0;
     }

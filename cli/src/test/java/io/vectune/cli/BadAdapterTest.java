@@ -176,9 +176,7 @@ class BadAdapterTest {
         Path adapter = adapter("lora");
         tensors(adapter, tensors -> tensors.remove(FIRST));
         refuses(MODEL, adapter, "1 missing (" + FIRST + ")", "belongs to another model or is incomplete");
-        tensors(
-                adapter,
-                tensors -> tensors.put(FIRST, Tensor.allocate(Arena.ofAuto(), DType.I32, 4, 128)));
+        tensors(adapter, tensors -> tensors.put(FIRST, Tensor.allocate(Arena.ofAuto(), DType.I32, 4, 128)));
         refuses(MODEL, adapter, "q_proj: expected a float type, found I32");
         tensors(
                 adapter,
