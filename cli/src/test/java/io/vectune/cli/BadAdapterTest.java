@@ -25,6 +25,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.function.Consumer;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -167,7 +168,7 @@ class BadAdapterTest {
     @Test
     void valuesThatAreNotFiniteAreRefused() throws IOException {
         Path adapter = adapter("lora");
-        tensors(adapter, tensors -> tensors.get(FIRST).setFloat(5, Float.NaN));
+        tensors(adapter, tensors -> Objects.requireNonNull(tensors.get(FIRST)).setFloat(5, Float.NaN));
         refuses(MODEL, adapter, "q_proj: loraA: expected finite values, found NaN at [0, 5]", "make or fetch it again");
     }
 
