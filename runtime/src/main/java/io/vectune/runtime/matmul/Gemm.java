@@ -1,5 +1,6 @@
 package io.vectune.runtime.matmul;
 
+import static io.vectune.runtime.matmul.TileKernels.AHEAD_STEP;
 import static io.vectune.runtime.matmul.TileKernels.LEFT_STRIDE;
 import static io.vectune.runtime.matmul.TileKernels.MAX_DEPTH;
 
@@ -31,11 +32,12 @@ final class Gemm implements ThreadTeam.Task {
     /// Floats packed of one side at a time.
     private static final int SPAN_ELEMENTS = 1 << 22;
 
-    /// Left rows whose block stays in the second-level cache while the panels pass.
-    private static final int CACHED_ROWS = 96;
+    /// Left rows whose block stays in the second-level cache while the panels pass: the more, the less often the panels
+    /// come from the last-level cache.
+    private static final int CACHED_ROWS = 192;
 
     /// The most left rows of a unit: their block and tile buffer stay in a second-level cache of 1 MB.
-    private static final int MAX_UNIT_ROWS = 96;
+    private static final int MAX_UNIT_ROWS = 192;
 
     private static final int PACK_ROWS = 96;
 
@@ -374,8 +376,39 @@ final class Gemm implements ThreadTeam.Task {
                                     : (panel - panelFrom) * paddedRows * panelWidth
                                             + (tile - tileFrom) * tileRows * width;
                     int from = leftAt + (tile - tileFrom) * tileRows * LEFT_STRIDE;
+                    float[] ahead = packedRight;
+                    int aheadAt;
+                    int aheadShare;
+                    if (right.isDecoded()) {
+                        // Each panel passes a share of the next rows.
+                        boolean last = tile + cachedTiles >= tileTo;
+                        int rowsAt = leftAt + (last ? tiles : tile + cachedTiles - tileFrom) * tileRows * LEFT_STRIDE;
+                        int passed = cachedTiles * tileRows * LEFT_STRIDE / (panelTo - panelFrom);
+                        ahead = packedLeft;
+                        aheadAt = rowsAt + (panel - panelFrom) * passed;
+                        aheadShare = passed / cachedTiles;
+                    } else {
+                        // The rows pass the next panel.
+                        aheadAt =
+                                panel + 1 < panelTo
+                                        ? rightAt + panelWidth * depth
+                                        : panelFrom * panelWidth * depth + (k + count) * panelWidth;
+                        aheadShare = width * count / ((rows + tileRows - 1) / tileRows);
+                    }
                     multiplyTiles(
-                            rows, count, leftRows, from, rightPanel, rightAt, width, local.tile, tileAt, block == 0);
+                            rows,
+                            count,
+                            leftRows,
+                            from,
+                            rightPanel,
+                            rightAt,
+                            width,
+                            local.tile,
+                            tileAt,
+                            block == 0,
+                            ahead,
+                            aheadAt,
+                            aheadShare);
                     if (block == depthBlocks - 1) {
                         write(local.tile, tileAt, width, tile * tileRows, rows, column, columns);
                     }
@@ -394,7 +427,11 @@ final class Gemm implements ThreadTeam.Task {
             int width,
             float[] tile,
             int tileAt,
-            boolean fresh) {
+            boolean fresh,
+            float[] ahead,
+            int aheadAt,
+            int aheadShare) {
+        int lastAhead = ahead.length - AHEAD_STEP * depth;
         for (int row = 0; row < rows; row += tileRows) {
             int at = tileAt + row * width;
             if (fresh) {
@@ -409,7 +446,9 @@ final class Gemm implements ThreadTeam.Task {
                     rightAt,
                     width,
                     tile,
-                    at);
+                    at,
+                    ahead,
+                    Math.max(0, Math.min(aheadAt + row / tileRows * aheadShare, lastAhead)));
         }
     }
 

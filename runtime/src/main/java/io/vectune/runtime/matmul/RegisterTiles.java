@@ -1,5 +1,6 @@
 package io.vectune.runtime.matmul;
 
+import static io.vectune.runtime.matmul.TileKernels.AHEAD_STEP;
 import static io.vectune.runtime.matmul.TileKernels.LEFT_STRIDE;
 
 import io.vectune.runtime.compute.VectorWidth;
@@ -14,9 +15,10 @@ import jdk.incubator.vector.VectorSpecies;
 /// The strides are constants, so that the compiler takes the checks of all indexes out of the loop: a stride in a variable
 /// cost 3 %.
 ///
-/// Registers: rows * vectors accumulators, the vectors of one right row and one broadcast: 12 x 2 takes 24 + 2 + 1 = 27 of the
-/// 32 of AVX-512 and NEON, 6 x 2 takes 15 of the 16 of AVX2. 12 x 2 reaches 97 % of the peak of an AVX-512 core
-/// where 9 x 3 (27 accumulators) reaches 81 % and 14 x 2 spills.
+/// Registers: rows * vectors accumulators, the vectors of one right row, and up to `rows` broadcasts, since the compiler may
+/// load them all before the first multiply-add. 8 x 2 takes 16 + 2 + 8 = 26 of the 32 of AVX-512 and NEON and runs at the peak
+/// however it is compiled. 12 x 2 did so in some processes and spilled accumulators to the stack in others, for good,
+/// at 60 to 75 % of the peak; 10 x 2 spilled beside one more load. 6 x 2 takes 15 of the 16 of AVX2, one broadcast at a time.
 final class RegisterTiles {
     private static final VectorSpecies<Float> F32 = VectorWidth.F32;
     private static final int LANES = F32.length();
@@ -25,7 +27,7 @@ final class RegisterTiles {
     static final boolean WIDE = F32.vectorBitSize() == 512 || System.getProperty("os.arch", "").equals("aarch64");
 
     /// Left rows of a full tile.
-    static final int ROWS = WIDE ? 12 : 6;
+    static final int ROWS = WIDE ? 8 : 6;
 
     // Sums end with a product by one, the same bits: of a loop variable C2 does not know the class at first, and
     // `sum.intoArray` is compiled for every width that the process has used (the transposer's too), with an object each
@@ -34,99 +36,23 @@ final class RegisterTiles {
 
     private RegisterTiles() {}
 
-    static void tile12x2(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
-        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
-        FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
-        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
-        FloatVector c1x1 = FloatVector.fromArray(F32, c, at + 3 * LANES);
-        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
-        FloatVector c2x1 = FloatVector.fromArray(F32, c, at + 5 * LANES);
-        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
-        FloatVector c3x1 = FloatVector.fromArray(F32, c, at + 7 * LANES);
-        FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 8 * LANES);
-        FloatVector c4x1 = FloatVector.fromArray(F32, c, at + 9 * LANES);
-        FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
-        FloatVector c5x1 = FloatVector.fromArray(F32, c, at + 11 * LANES);
-        FloatVector c6x0 = FloatVector.fromArray(F32, c, at + 12 * LANES);
-        FloatVector c6x1 = FloatVector.fromArray(F32, c, at + 13 * LANES);
-        FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 14 * LANES);
-        FloatVector c7x1 = FloatVector.fromArray(F32, c, at + 15 * LANES);
-        FloatVector c8x0 = FloatVector.fromArray(F32, c, at + 16 * LANES);
-        FloatVector c8x1 = FloatVector.fromArray(F32, c, at + 17 * LANES);
-        FloatVector c9x0 = FloatVector.fromArray(F32, c, at + 18 * LANES);
-        FloatVector c9x1 = FloatVector.fromArray(F32, c, at + 19 * LANES);
-        FloatVector c10x0 = FloatVector.fromArray(F32, c, at + 20 * LANES);
-        FloatVector c10x1 = FloatVector.fromArray(F32, c, at + 21 * LANES);
-        FloatVector c11x0 = FloatVector.fromArray(F32, c, at + 22 * LANES);
-        FloatVector c11x1 = FloatVector.fromArray(F32, c, at + 23 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
-            int a = leftOffset + k;
-            FloatVector b0 = FloatVector.fromArray(F32, right, b);
-            FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
-            FloatVector x = FloatVector.broadcast(F32, left[a]);
-            c0x0 = x.fma(b0, c0x0);
-            c0x1 = x.fma(b1, c0x1);
-            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
-            c1x0 = x.fma(b0, c1x0);
-            c1x1 = x.fma(b1, c1x1);
-            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
-            c2x0 = x.fma(b0, c2x0);
-            c2x1 = x.fma(b1, c2x1);
-            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
-            c3x0 = x.fma(b0, c3x0);
-            c3x1 = x.fma(b1, c3x1);
-            x = FloatVector.broadcast(F32, left[a + 4 * LEFT_STRIDE]);
-            c4x0 = x.fma(b0, c4x0);
-            c4x1 = x.fma(b1, c4x1);
-            x = FloatVector.broadcast(F32, left[a + 5 * LEFT_STRIDE]);
-            c5x0 = x.fma(b0, c5x0);
-            c5x1 = x.fma(b1, c5x1);
-            x = FloatVector.broadcast(F32, left[a + 6 * LEFT_STRIDE]);
-            c6x0 = x.fma(b0, c6x0);
-            c6x1 = x.fma(b1, c6x1);
-            x = FloatVector.broadcast(F32, left[a + 7 * LEFT_STRIDE]);
-            c7x0 = x.fma(b0, c7x0);
-            c7x1 = x.fma(b1, c7x1);
-            x = FloatVector.broadcast(F32, left[a + 8 * LEFT_STRIDE]);
-            c8x0 = x.fma(b0, c8x0);
-            c8x1 = x.fma(b1, c8x1);
-            x = FloatVector.broadcast(F32, left[a + 9 * LEFT_STRIDE]);
-            c9x0 = x.fma(b0, c9x0);
-            c9x1 = x.fma(b1, c9x1);
-            x = FloatVector.broadcast(F32, left[a + 10 * LEFT_STRIDE]);
-            c10x0 = x.fma(b0, c10x0);
-            c10x1 = x.fma(b1, c10x1);
-            x = FloatVector.broadcast(F32, left[a + 11 * LEFT_STRIDE]);
-            c11x0 = x.fma(b0, c11x0);
-            c11x1 = x.fma(b1, c11x1);
+    /// A use of what was read ahead that a compiler cannot leave out, and that changes no result.
+    private static void use(float touched) {
+        if (touched == 0x1.5A17C0p-101f) {
+            Thread.onSpinWait();
         }
-        ONE.mul(c0x0).intoArray(c, at);
-        ONE.mul(c0x1).intoArray(c, at + LANES);
-        ONE.mul(c1x0).intoArray(c, at + 2 * LANES);
-        ONE.mul(c1x1).intoArray(c, at + 3 * LANES);
-        ONE.mul(c2x0).intoArray(c, at + 4 * LANES);
-        ONE.mul(c2x1).intoArray(c, at + 5 * LANES);
-        ONE.mul(c3x0).intoArray(c, at + 6 * LANES);
-        ONE.mul(c3x1).intoArray(c, at + 7 * LANES);
-        ONE.mul(c4x0).intoArray(c, at + 8 * LANES);
-        ONE.mul(c4x1).intoArray(c, at + 9 * LANES);
-        ONE.mul(c5x0).intoArray(c, at + 10 * LANES);
-        ONE.mul(c5x1).intoArray(c, at + 11 * LANES);
-        ONE.mul(c6x0).intoArray(c, at + 12 * LANES);
-        ONE.mul(c6x1).intoArray(c, at + 13 * LANES);
-        ONE.mul(c7x0).intoArray(c, at + 14 * LANES);
-        ONE.mul(c7x1).intoArray(c, at + 15 * LANES);
-        ONE.mul(c8x0).intoArray(c, at + 16 * LANES);
-        ONE.mul(c8x1).intoArray(c, at + 17 * LANES);
-        ONE.mul(c9x0).intoArray(c, at + 18 * LANES);
-        ONE.mul(c9x1).intoArray(c, at + 19 * LANES);
-        ONE.mul(c10x0).intoArray(c, at + 20 * LANES);
-        ONE.mul(c10x1).intoArray(c, at + 21 * LANES);
-        ONE.mul(c11x0).intoArray(c, at + 22 * LANES);
-        ONE.mul(c11x1).intoArray(c, at + 23 * LANES);
     }
 
-    static void tile8x2(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile8x2(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            float[] c,
+            int at,
+            float[] ahead,
+            int aheadAt) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -143,8 +69,10 @@ final class RegisterTiles {
         FloatVector c6x1 = FloatVector.fromArray(F32, c, at + 13 * LANES);
         FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 14 * LANES);
         FloatVector c7x1 = FloatVector.fromArray(F32, c, at + 15 * LANES);
+        float touched = 0;
         for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
             int a = leftOffset + k;
+            touched += ahead[aheadAt + AHEAD_STEP * k];
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
             FloatVector x = FloatVector.broadcast(F32, left[a]);
@@ -188,9 +116,19 @@ final class RegisterTiles {
         ONE.mul(c6x1).intoArray(c, at + 13 * LANES);
         ONE.mul(c7x0).intoArray(c, at + 14 * LANES);
         ONE.mul(c7x1).intoArray(c, at + 15 * LANES);
+        use(touched);
     }
 
-    static void tile6x2(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
+    static void tile6x2(
+            int depth,
+            float[] left,
+            int leftOffset,
+            float[] right,
+            int rightOffset,
+            float[] c,
+            int at,
+            float[] ahead,
+            int aheadAt) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -203,8 +141,10 @@ final class RegisterTiles {
         FloatVector c4x1 = FloatVector.fromArray(F32, c, at + 9 * LANES);
         FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
         FloatVector c5x1 = FloatVector.fromArray(F32, c, at + 11 * LANES);
+        float touched = 0;
         for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
             int a = leftOffset + k;
+            touched += ahead[aheadAt + AHEAD_STEP * k];
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
             FloatVector x = FloatVector.broadcast(F32, left[a]);
@@ -238,6 +178,7 @@ final class RegisterTiles {
         ONE.mul(c4x1).intoArray(c, at + 9 * LANES);
         ONE.mul(c5x0).intoArray(c, at + 10 * LANES);
         ONE.mul(c5x1).intoArray(c, at + 11 * LANES);
+        use(touched);
     }
 
     static void tile4x2(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
@@ -274,61 +215,6 @@ final class RegisterTiles {
         ONE.mul(c2x1).intoArray(c, at + 5 * LANES);
         ONE.mul(c3x0).intoArray(c, at + 6 * LANES);
         ONE.mul(c3x1).intoArray(c, at + 7 * LANES);
-    }
-
-    static void tile12x1(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {
-        FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
-        FloatVector c1x0 = FloatVector.fromArray(F32, c, at + LANES);
-        FloatVector c2x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
-        FloatVector c3x0 = FloatVector.fromArray(F32, c, at + 3 * LANES);
-        FloatVector c4x0 = FloatVector.fromArray(F32, c, at + 4 * LANES);
-        FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 5 * LANES);
-        FloatVector c6x0 = FloatVector.fromArray(F32, c, at + 6 * LANES);
-        FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 7 * LANES);
-        FloatVector c8x0 = FloatVector.fromArray(F32, c, at + 8 * LANES);
-        FloatVector c9x0 = FloatVector.fromArray(F32, c, at + 9 * LANES);
-        FloatVector c10x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
-        FloatVector c11x0 = FloatVector.fromArray(F32, c, at + 11 * LANES);
-        for (int k = 0, b = rightOffset; k < depth; k++, b += LANES) {
-            int a = leftOffset + k;
-            FloatVector b0 = FloatVector.fromArray(F32, right, b);
-            FloatVector x = FloatVector.broadcast(F32, left[a]);
-            c0x0 = x.fma(b0, c0x0);
-            x = FloatVector.broadcast(F32, left[a + LEFT_STRIDE]);
-            c1x0 = x.fma(b0, c1x0);
-            x = FloatVector.broadcast(F32, left[a + 2 * LEFT_STRIDE]);
-            c2x0 = x.fma(b0, c2x0);
-            x = FloatVector.broadcast(F32, left[a + 3 * LEFT_STRIDE]);
-            c3x0 = x.fma(b0, c3x0);
-            x = FloatVector.broadcast(F32, left[a + 4 * LEFT_STRIDE]);
-            c4x0 = x.fma(b0, c4x0);
-            x = FloatVector.broadcast(F32, left[a + 5 * LEFT_STRIDE]);
-            c5x0 = x.fma(b0, c5x0);
-            x = FloatVector.broadcast(F32, left[a + 6 * LEFT_STRIDE]);
-            c6x0 = x.fma(b0, c6x0);
-            x = FloatVector.broadcast(F32, left[a + 7 * LEFT_STRIDE]);
-            c7x0 = x.fma(b0, c7x0);
-            x = FloatVector.broadcast(F32, left[a + 8 * LEFT_STRIDE]);
-            c8x0 = x.fma(b0, c8x0);
-            x = FloatVector.broadcast(F32, left[a + 9 * LEFT_STRIDE]);
-            c9x0 = x.fma(b0, c9x0);
-            x = FloatVector.broadcast(F32, left[a + 10 * LEFT_STRIDE]);
-            c10x0 = x.fma(b0, c10x0);
-            x = FloatVector.broadcast(F32, left[a + 11 * LEFT_STRIDE]);
-            c11x0 = x.fma(b0, c11x0);
-        }
-        ONE.mul(c0x0).intoArray(c, at);
-        ONE.mul(c1x0).intoArray(c, at + LANES);
-        ONE.mul(c2x0).intoArray(c, at + 2 * LANES);
-        ONE.mul(c3x0).intoArray(c, at + 3 * LANES);
-        ONE.mul(c4x0).intoArray(c, at + 4 * LANES);
-        ONE.mul(c5x0).intoArray(c, at + 5 * LANES);
-        ONE.mul(c6x0).intoArray(c, at + 6 * LANES);
-        ONE.mul(c7x0).intoArray(c, at + 7 * LANES);
-        ONE.mul(c8x0).intoArray(c, at + 8 * LANES);
-        ONE.mul(c9x0).intoArray(c, at + 9 * LANES);
-        ONE.mul(c10x0).intoArray(c, at + 10 * LANES);
-        ONE.mul(c11x0).intoArray(c, at + 11 * LANES);
     }
 
     static void tile8x1(int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at) {

@@ -33,7 +33,9 @@ final class ScalarTiles implements TileKernels {
             int rightOffset,
             int width,
             float[] c,
-            int cOffset) {
+            int cOffset,
+            float[] ahead,
+            int aheadAt) {
         for (int r = 0; r < rows; r++) {
             for (int k = 0; k < depth; k++) {
                 float a = left[leftOffset + r * LEFT_STRIDE + k];

@@ -13,14 +13,18 @@ import java.lang.foreign.MemorySegment;
 /// Every output element is one chain of fused multiply-adds in the order of k, starting from what the tile holds, so
 /// neither the tile's shape nor the cut into blocks of k changes a bit.
 interface TileKernels {
-    /// The largest number of k in a block. A panel then passes through the second-level cache, which costs nothing (a
-    /// tile of 12 x 2 vectors reads 11 bytes a cycle), and fewer blocks mean fewer loads and stores of the running
-    /// sums.
-    int MAX_DEPTH = 576;
+    /// The largest number of k in a block: a panel of that depth fits the first-level cache beside a register tile's
+    /// left rows, and the block of left rows half of a second-level cache of 512 KB. Deeper blocks load and store the
+    /// running sums less often, which gained nothing.
+    int MAX_DEPTH = 256;
 
     /// Floats from one left row to the next: the depth and one cache line, since rows a power of two apart would share
     /// the same few sets of the cache.
     int LEFT_STRIDE = MAX_DEPTH + 16;
+
+    /// Floats read ahead for each k: constant, so that the compiler takes the checks of the index out of the loop. The
+    /// tiles of a full unit of left rows read more than one panel ahead.
+    int AHEAD_STEP = 2;
 
     /// Left rows of the largest register tile.
     int tileRows();
@@ -43,8 +47,13 @@ interface TileKernels {
     /// for r in [0, rows). Rows up to [#tileRows] may be computed as well: the caller keeps them readable and writable
     /// and ignores them.
     ///
+    /// On the way it loads, and forgets, what one of the next calls needs: `ahead[aheadAt + AHEAD_STEP * k]` for k in [0,
+    /// depth). Panels and rows come from the last-level cache; a load that nothing waits for hides that way, one that
+    /// the products wait for does not.
+    ///
     /// @param rows 1 to [#tileRows]
     /// @param width [#panelWidth] or [#narrowWidth]
+    /// @param ahead may be read up to `aheadAt + AHEAD_STEP * (depth - 1)`; kernels of small tiles do without
     void multiply(
             int rows,
             int depth,
@@ -54,7 +63,9 @@ interface TileKernels {
             int rightOffset,
             int width,
             float[] c,
-            int cOffset);
+            int cOffset,
+            float[] ahead,
+            int aheadAt);
 
     /// Copies a block:
     ///

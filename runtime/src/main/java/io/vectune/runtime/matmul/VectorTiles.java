@@ -40,21 +40,19 @@ final class VectorTiles implements TileKernels {
             int rightOffset,
             int width,
             float[] c,
-            int cOffset) {
+            int cOffset,
+            float[] ahead,
+            int aheadAt) {
         if (width == 2 * LANES) {
-            if (RegisterTiles.WIDE && rows > 8) {
-                RegisterTiles.tile12x2(depth, left, leftOffset, right, rightOffset, c, cOffset);
-            } else if (RegisterTiles.WIDE && rows > 6) {
-                RegisterTiles.tile8x2(depth, left, leftOffset, right, rightOffset, c, cOffset);
+            if (RegisterTiles.WIDE && rows > 6) {
+                RegisterTiles.tile8x2(depth, left, leftOffset, right, rightOffset, c, cOffset, ahead, aheadAt);
             } else if (rows > 4) {
-                RegisterTiles.tile6x2(depth, left, leftOffset, right, rightOffset, c, cOffset);
+                RegisterTiles.tile6x2(depth, left, leftOffset, right, rightOffset, c, cOffset, ahead, aheadAt);
             } else {
                 RegisterTiles.tile4x2(depth, left, leftOffset, right, rightOffset, c, cOffset);
             }
         } else {
-            if (RegisterTiles.WIDE && rows > 8) {
-                RegisterTiles.tile12x1(depth, left, leftOffset, right, rightOffset, c, cOffset);
-            } else if (RegisterTiles.WIDE && rows > 6) {
+            if (RegisterTiles.WIDE && rows > 6) {
                 RegisterTiles.tile8x1(depth, left, leftOffset, right, rightOffset, c, cOffset);
             } else if (rows > 4) {
                 RegisterTiles.tile6x1(depth, left, leftOffset, right, rightOffset, c, cOffset);
