@@ -15,6 +15,8 @@ import org.openjdk.jmh.annotations.TearDown;
 /// What every kernel benchmark needs: a team of so many threads, a session, memory, and the machine's limits.
 @State(Scope.Benchmark)
 public abstract class KernelState {
+    private static final long PROBE_NANOS = 12_000_000L;
+
     @Param({"1", "2"})
     public int threads;
 
@@ -47,6 +49,11 @@ public abstract class KernelState {
         compute.close();
         team.close();
         arena.close();
+    }
+
+    /// Plain stores to memory far larger than the caches, now, on the same threads: GB/s.
+    protected final double writeBandwidth() {
+        return probe.writeBandwidth(PROBE_NANOS);
     }
 
     /// A matrix of uniform numbers in [-1, 1).

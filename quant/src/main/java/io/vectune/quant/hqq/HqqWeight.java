@@ -53,7 +53,7 @@ public final class HqqWeight implements QuantizedWeight {
         this.tabled =
                 KernelTier.active() == KernelTier.VECTOR
                         && geometry.axis() == 1
-                        && geometry.packing().slots() == 2
+                        && (geometry.packing() == HqqPacking.U8_4 || geometry.packing() == HqqPacking.I32_3)
                         && config.computeDtype() == DType.F32
                         && geometry.outFeatures() % 2 == 0
                         && geometry.inFeatures() % geometry.groupSize() == 0
@@ -219,7 +219,8 @@ public final class HqqWeight implements QuantizedWeight {
         return tableRows == null ? 0 : tableRows.bytes();
     }
 
-    /// The layout of the fused product, made when it is first needed: 4-bit codes in bytes, F32, groups along the rows.
+    /// The layout of the fused product, made when it is first needed: codes of 4 and 3 bits, F32, groups along the
+    /// rows.
     private synchronized TableRows tableRows() {
         if (tableRows == null) {
             int groupColumns = geometry().groupSize() % 64 == 0 ? 64 : 32;
@@ -230,11 +231,15 @@ public final class HqqWeight implements QuantizedWeight {
 
     private void readRow(int row, byte[] rowCodes, float[] factor, float[] offset) {
         long flat = (long) row * inFeatures();
-        int slot = (int) (flat / codes.words());
-        int shift = geometry().packing().shift(slot);
-        long word = flat - slot * codes.words();
-        for (int i = 0; i < rowCodes.length; i++) {
-            rowCodes[i] = (byte) ((packed().get(Tensor.BYTE, word + i) & 0xFF) >>> shift & 15);
+        HqqPacking packing = geometry().packing();
+        for (int done = 0; done < rowCodes.length; ) {
+            int slot = (int) ((flat + done) / codes.words());
+            long word = flat + done - slot * codes.words();
+            int run = (int) Math.min(rowCodes.length - done, codes.words() - word);
+            for (int i = 0; i < run; i++) {
+                rowCodes[done + i] = (byte) (codes.word(word + i) >>> packing.shift(slot) & packing.mask());
+            }
+            done += run;
         }
         int columns = rowCodes.length / factor.length;
         for (int i = 0; i < factor.length; i++) {
