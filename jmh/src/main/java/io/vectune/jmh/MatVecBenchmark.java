@@ -32,8 +32,8 @@ public class MatVecBenchmark {
         public String shape = "";
 
         @Param({
-            "f32", "bf16", "f16", "hqq8", "int8", "q8_0", "q6_k", "hqq4", "nf4", "fp4", "q4_0", "q4_1", "q4_k", "hqq3",
-            "hqq2", "hqq1"
+            "f32", "bf16", "f16", "hqq8", "int8", "q8_0", "q6_k", "q5_k", "q5_0", "hqq4", "nf4", "fp4", "q4_0", "q4_1",
+            "q4_k", "hqq3", "hqq2", "hqq1"
         })
         public String format = "";
 

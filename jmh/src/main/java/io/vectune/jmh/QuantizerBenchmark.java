@@ -98,7 +98,7 @@ public class QuantizerBenchmark {
     public Weight quantize(Dense dense, Rates rates) {
         try (Arena passing = Arena.ofShared()) {
             Weight weight = dense.quantizer.quantize(dense.compute, "random", dense.tensor, passing);
-            rates.add(dense, 0, dense.tensor.byteSize());
+            rates.add(dense, 0, (double) dense.tensor.byteSize());
             return weight;
         }
     }
