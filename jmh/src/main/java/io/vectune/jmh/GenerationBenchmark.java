@@ -18,7 +18,6 @@ import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
-import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /// One generated token, and a prompt, at the shape of SmolLM2-135M. The score is tokens a second.
@@ -63,10 +62,8 @@ public class GenerationBenchmark {
         }
 
         @Override
-        @TearDown
-        public void shut() {
+        protected void release() {
             session.close();
-            super.shut();
         }
     }
 

@@ -42,8 +42,13 @@ public abstract class KernelState {
     /// Makes the operands and checks the result of one call; throws when it is wrong.
     protected abstract void prepare();
 
+    /// Frees what [#prepare] opened.
+    protected void release() {}
+
+    // JMH calls a method once for each class that annotates it: this one is for all.
     @TearDown
-    public void shut() {
+    public final void shut() {
+        release();
         ForkRecord.close();
         probe.close();
         compute.close();

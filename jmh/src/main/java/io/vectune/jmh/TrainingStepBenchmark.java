@@ -26,7 +26,6 @@ import org.openjdk.jmh.annotations.OutputTimeUnit;
 import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.State;
-import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
 /// One tuning step at the shape of SmolLM2-135M: 4 rows of 256 tokens, rank 16 on all seven linears, AdamW. The score
@@ -101,11 +100,9 @@ public class TrainingStepBenchmark {
         }
 
         @Override
-        @TearDown
-        public void shut() {
+        protected void release() {
             trainer.close();
             adapters.close();
-            super.shut();
         }
     }
 
