@@ -10,7 +10,7 @@ final class CheckpointOption {
             required = true,
             paramLabel = "PATH",
             description =
-                    "Model directory, or a checkpoint file: .safetensors; dequantize also reads .pt (hqq) and .gguf.")
+                    "Model directory, or a checkpoint file: .safetensors or .gguf; dequantize also reads .pt (hqq).")
     @SuppressWarnings("NullAway.Init")
     private Path model;
 

@@ -1,5 +1,6 @@
 package io.vectune.cli;
 
+import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
 import io.vectune.models.generate.GenerationOptions;
 import io.vectune.models.generate.TextGeneration;
@@ -162,7 +163,7 @@ final class GenerateCommand implements Callable<Integer> {
                                 + capacity);
             }
             try (DecoderSession session = opened.session(capacity)) {
-                generate(output, session, text, prompt, 0, options);
+                generate(output, opened.model(), session, text, prompt, 0, options);
             }
         }
         return 0;
@@ -227,7 +228,13 @@ final class GenerateCommand implements Callable<Integer> {
 
     /// @param held how many tokens of the prompt the session holds already
     private Continuation generate(
-            Output output, DecoderSession session, TextSide text, int[] prompt, int held, GenerationOptions options) {
+            Output output,
+            DecoderModel model,
+            DecoderSession session,
+            TextSide text,
+            int[] prompt,
+            int held,
+            GenerationOptions options) {
         PrintWriter out = output.out();
         StreamingDecoder decoder = text.tokenizer().streamingDecoder(true);
         StringBuilder whole = new StringBuilder();
@@ -256,16 +263,20 @@ final class GenerateCommand implements Callable<Integer> {
             object.put("end", continuation.end().name().toLowerCase(Locale.ROOT));
             object.put("prompt_seconds", continuation.promptSeconds());
             object.put("seconds", continuation.seconds());
+            object.put("weight_bytes", model.storageBytes());
+            object.put("arranged_bytes", model.fusedBytes());
             JsonOutput.print(out, object);
         } else {
             out.println(rest);
             Output.flush(out);
             output.note(
-                    "%d prompt tokens in %.2f s, %d tokens at %.1f tokens/s",
+                    "%d prompt tokens in %.2f s, %d tokens at %.1f tokens/s; weights %s, arranged for this %s",
                     prompt.length,
                     continuation.promptSeconds(),
                     continuation.tokens().size(),
-                    continuation.tokens().size() > 1 ? continuation.tokensPerSecond() : 0.0);
+                    continuation.tokens().size() > 1 ? continuation.tokensPerSecond() : 0.0,
+                    Progress.bytes(model.storageBytes()),
+                    Progress.bytes(model.fusedBytes()));
         }
         return continuation;
     }
@@ -293,7 +304,7 @@ final class GenerateCommand implements Callable<Integer> {
                 }
                 int held = Math.min(commonPrefix(cached, prompt), prompt.length - 1);
                 session.rewind(held);
-                Continuation answer = generate(output, session, text, prompt, held, options);
+                Continuation answer = generate(output, opened.model(), session, text, prompt, held, options);
                 int[] tokens = answer.tokens().stream().mapToInt(Integer::intValue).toArray();
                 cached = Arrays.copyOf(prompt, session.position());
                 System.arraycopy(tokens, 0, cached, prompt.length, cached.length - prompt.length);

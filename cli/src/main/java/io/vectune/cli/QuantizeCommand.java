@@ -1,6 +1,7 @@
 package io.vectune.cli;
 
 import io.vectune.models.checkpoint.BitAllocation;
+import io.vectune.models.checkpoint.DenseDirectory;
 import io.vectune.models.checkpoint.LayerReport;
 import io.vectune.models.checkpoint.LayerSelection;
 import io.vectune.models.checkpoint.QuantizationPlan;
@@ -36,7 +37,7 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "quantize",
         description = {
-            "Quantize a model directory, or every 2-D float tensor NAME.weight of a .safetensors file.",
+            "Quantize a model directory, a .gguf file, or every 2-D float tensor NAME.weight of a .safetensors file.",
             "The result has the keys of the library: hqq for --method hqq, bitsandbytes for nf4, fp4 and int8."
         })
 final class QuantizeCommand implements Callable<Integer> {
@@ -134,13 +135,11 @@ final class QuantizeCommand implements Callable<Integer> {
         if (file) {
             out.checkFile();
         } else {
-            if (!Files.isDirectory(model.path())) {
+            if (!Files.isDirectory(model.path()) && !DenseDirectory.isGguf(model.path())) {
                 throw new VectuneException(
                         model.path()
-                                + ": expected a model directory or a .safetensors file"
-                                + (Files.exists(model.path())
-                                        ? ", found another file; turn a .gguf file into a directory with dequantize"
-                                        : "; there is no such path"));
+                                + ": expected a model directory, a .gguf or a .safetensors file"
+                                + (Files.exists(model.path()) ? ", found another file" : "; there is no such path"));
             }
             out.checkDirectory();
         }
@@ -148,10 +147,11 @@ final class QuantizeCommand implements Callable<Integer> {
         checkCombination(file);
         QuantizationReport report;
         try (ThreadTeam team = ThreadTeam.of(threads.size());
-                Compute compute = new Compute(team)) {
+                Compute compute = new Compute(team);
+                DenseDirectory dense = DenseDirectory.of(model.path(), out.path(), compute)) {
             LayerSelection selection = new LayerSelection(!file, include, exclude);
-            QuantizationPlan plan = plan(output, options, selection, compute);
-            report = run(output, file, plan, selection, compute);
+            QuantizationPlan plan = plan(output, dense.path(), options, selection, compute);
+            report = run(output, dense.path(), file, plan, selection, compute);
             print(output, report, file, plan);
         }
         return 0;
@@ -181,7 +181,8 @@ final class QuantizeCommand implements Callable<Integer> {
         }
     }
 
-    private QuantizationPlan plan(Output output, QuantizeOptions options, LayerSelection selection, Compute compute) {
+    private QuantizationPlan plan(
+            Output output, Path dense, QuantizeOptions options, LayerSelection selection, Compute compute) {
         Map<String, LayerMoments> moments = calibrate(output);
         QuantizationPlan plan;
         if (targetBits == null) {
@@ -193,7 +194,7 @@ final class QuantizeCommand implements Callable<Integer> {
             try {
                 plan =
                         BitAllocation.plan(
-                                model.path(),
+                                dense,
                                 selection,
                                 options,
                                 targetBits,
@@ -256,7 +257,12 @@ final class QuantizeCommand implements Callable<Integer> {
     }
 
     private QuantizationReport run(
-            Output output, boolean file, QuantizationPlan quantization, LayerSelection selection, Compute compute) {
+            Output output,
+            Path dense,
+            boolean file,
+            QuantizationPlan quantization,
+            LayerSelection selection,
+            Compute compute) {
         Progress[] progress = new Progress[1];
         int[] done = new int[1];
         long[] weights = new long[1];
@@ -277,7 +283,7 @@ final class QuantizeCommand implements Callable<Integer> {
             return file
                     ? QuantizeCheckpoint.file(model.path(), out.path(), selection, quantization, compute, started, each)
                     : QuantizeCheckpoint.directory(
-                            model.path(), out.path(), out.force(), selection, quantization, compute, started, each);
+                            dense, out.path(), out.force(), selection, quantization, compute, started, each);
         } finally {
             if (progress[0] != null) {
                 progress[0].close();

@@ -14,6 +14,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -246,6 +247,35 @@ class QuantizeCommandTest {
                 "--out",
                 path("x"),
                 "--requantize");
+    }
+
+    @Test
+    void quantizesAGgufFileAsTheDirectoryThatItDecodesTo() throws IOException {
+        String gguf = TEST_DATA.resolve("gguf/decoder.gguf").toString();
+        succeeds("dequantize", "--model", gguf, "--out", path("dense"));
+        succeeds("quantize", "--model", path("dense"), "--method", "hqq", "--out", path("byHand"));
+        succeeds("quantize", "--model", gguf, "--method", "hqq", "--out", path("direct"));
+        for (String name : List.of("model.safetensors", "config.json", "tokenizer.json", "generation_config.json")) {
+            assertThat(Path.of(path("direct"), name)).hasSameBinaryContentAs(Path.of(path("byHand"), name));
+        }
+        succeeds("generate", "--model", path("direct"), "--prompt", "one", "--max-tokens", "4", "--json");
+        assertThat(StrictJson.mapper().readTree(out).path("arranged_bytes").isNumber()).isTrue();
+
+        refuses(
+                1,
+                "blocks.gguf",
+                "quantize",
+                "--model",
+                TEST_DATA.resolve("gguf/blocks.gguf").toString(),
+                "--method",
+                "hqq",
+                "--out",
+                path("none"));
+        assertThat(directory.resolve("none")).doesNotExist();
+        try (Stream<Path> entries = Files.list(directory)) {
+            assertThat(entries.map(entry -> String.valueOf(entry.getFileName())))
+                    .noneMatch(name -> name.startsWith("."));
+        }
     }
 
     @Test

@@ -137,6 +137,15 @@ public record DecoderModel(
         return bytes;
     }
 
+    /// Bytes that the products of few tokens keep beside the stored weights, so far: see [Weight#fusedBytes].
+    public long fusedBytes() {
+        long bytes = isTied() ? 0 : embedding.fusedBytes();
+        for (Linear linear : linears()) {
+            bytes += linear.weight().fusedBytes();
+        }
+        return bytes;
+    }
+
     /// Number of parameters, tied ones counted once.
     public long parameters() {
         long parameters = elements(embedding) + norm.columns();
