@@ -104,12 +104,20 @@ class GenerateCommandTest {
         ObjectNode found = objects().getFirst();
         assertSameAnswer(found, expected);
         assertThat(found.propertyNames())
-                .containsExactly("text", "tokens", "prompt_tokens", "end", "prompt_seconds", "seconds");
+                .containsExactly(
+                        "text",
+                        "tokens",
+                        "prompt_tokens",
+                        "end",
+                        "prompt_seconds",
+                        "seconds",
+                        "weight_bytes",
+                        "arranged_bytes");
         assertThat(found.get("text").asString()).isNotBlank().doesNotContain("<|im_end|>");
 
         assertThat(generate(MODEL, "--message", FIRST, "--max-tokens", "12")).as(err).isZero();
         assertThat(out).isEqualTo(found.get("text").asString() + System.lineSeparator());
-        assertThat(err).contains(found.get("prompt_tokens").asInt() + " prompt tokens in ", " tokens/s");
+        assertThat(err).contains(found.get("prompt_tokens").asInt() + " prompt tokens in ", " tokens/s; weights ");
     }
 
     @Test
