@@ -45,7 +45,10 @@ public final class AdapterSet implements AutoCloseable {
     /// A new adapter for each target layer, initialized from data too.
     public static AdapterSet create(AdapterConfig config, List<LayerSite> sites, Initialization initialization) {
         List<LayerSite> targets = config.select(sites, true);
-        requireUsefulRanks(config, targets);
+        // EVA moves ranks between layers, within what their inputs span.
+        if (initialization.directions().isEmpty()) {
+            requireUsefulRanks(config, targets);
+        }
         requireUsedPatterns(config, targets);
         return build(
                 config,
