@@ -3,6 +3,7 @@ package io.vectune.quant.hqq;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
 import io.vectune.quant.WeightQuantizer;
+import io.vectune.quant.lanes.ReadAhead;
 import io.vectune.quant.lanes.TableRows;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
@@ -22,6 +23,7 @@ import org.jspecify.annotations.Nullable;
 ///
 /// [#decode] gives the bits of hqq's `dequantize()`. Immutable; the arena that holds its memory must outlive it.
 public final class HqqWeight implements QuantizedWeight {
+    private static final boolean VECTOR = KernelTier.active() == KernelTier.VECTOR;
     private static final int FEW_TOKENS = 6;
 
     private final HqqConfig config;
@@ -51,7 +53,7 @@ public final class HqqWeight implements QuantizedWeight {
                         zeroMeta.decoded(),
                         config.computeDtype());
         this.tabled =
-                KernelTier.active() == KernelTier.VECTOR
+                VECTOR
                         && geometry.axis() == 1
                         && (geometry.packing() == HqqPacking.U8_4 || geometry.packing() == HqqPacking.I32_3)
                         && config.computeDtype() == DType.F32
@@ -209,8 +211,21 @@ public final class HqqWeight implements QuantizedWeight {
             tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
             return;
         }
-        for (int unit = unitFrom; unit < unitTo; unit++) {
-            HqqProducts.ACTIVE.multiply(codes, unit, prepared, tokens * inFeatures(), tokens, y);
+        // A unit of these is one row of bytes, whatever the number of weight rows in it.
+        boolean bytes = VECTOR && HqqProducts.inBlocks(geometry());
+        long row = inFeatures();
+        int block = (int) Math.max(1, ReadAhead.BYTES / row);
+        boolean ahead = bytes;
+        for (int first = unitFrom; first < unitTo; first += block) {
+            int end = Math.min(first + block, unitTo);
+            if (bytes && (first - unitFrom) / block % ReadAhead.SAMPLED == 0) {
+                ahead = ReadAhead.fromMemory(packed(), first * row, (end - first) * row);
+            } else if (ahead) {
+                ReadAhead.read(packed(), first * row, (end - first) * row);
+            }
+            for (int unit = first; unit < end; unit++) {
+                HqqProducts.ACTIVE.multiply(codes, unit, prepared, tokens * inFeatures(), tokens, y);
+            }
         }
     }
 
