@@ -11,7 +11,6 @@ import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.file.AdapterFiles;
-import io.vectune.adapters.random.SplitMix;
 import io.vectune.models.load.ModelLoader;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
@@ -31,6 +30,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.SplittableRandom;
 import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -123,12 +123,12 @@ class ConvertCommandTest {
             fields.putIfAbsent("target_modules", List.of("q_proj", "down_proj"));
         }
         AdapterSet set = AdapterSet.create(AdapterConfig.of(kind, fields), sites, new Initialization(compute, 3));
-        SplitMix random = new SplitMix(4);
+        SplittableRandom random = new SplittableRandom(4);
         for (AdapterSet.Entry entry : set.parameters()) {
             Matrix values = entry.parameter().values();
             for (int row = 0; entry.parameter().trainable() && row < values.rows(); row++) {
                 for (int column = 0; column < values.columns(); column++) {
-                    values.set(row, column, values.get(row, column) + 0.1f * (float) random.nextNormal());
+                    values.set(row, column, values.get(row, column) + 0.1f * (float) random.nextGaussian());
                 }
             }
         }

@@ -9,7 +9,6 @@ import io.vectune.adapters.AdapterKinds;
 import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.Initialization;
-import io.vectune.adapters.random.SplitMix;
 import io.vectune.models.TestModels;
 import io.vectune.models.decoder.DecoderModel;
 import io.vectune.models.decoder.DecoderSession;
@@ -23,6 +22,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -90,13 +90,13 @@ class MergedModelTest {
         }
         AdapterSet set =
                 AdapterSet.create(AdapterConfig.of(registered, fields), model.sites(), new Initialization(compute, 3));
-        SplitMix random = new SplitMix(4);
+        SplittableRandom random = new SplittableRandom(4);
         for (AdapterSet.Entry entry : set.parameters()) {
             AdapterParameter parameter = entry.parameter();
             Matrix values = parameter.values();
             for (int row = 0; parameter.trainable() && row < values.rows(); row++) {
                 for (int column = 0; column < values.columns(); column++) {
-                    values.set(row, column, values.get(row, column) + 0.05f * (float) random.nextNormal());
+                    values.set(row, column, values.get(row, column) + 0.05f * (float) random.nextGaussian());
                 }
             }
         }

@@ -13,9 +13,9 @@ import java.lang.foreign.MemorySegment;
 /// Every output element is one chain of fused multiply-adds in the order of k, starting from what the tile holds, so
 /// neither the tile's shape nor the cut into blocks of k changes a bit.
 interface TileKernels {
-    /// The largest number of k in a block. A panel of that depth and a register tile's left rows pass through the first-level
-    /// cache; the left rows of a unit take 300 KB of the second. Deeper blocks evict more, shallower ones read a
-    /// weight in shorter pieces, which costs on two threads.
+    /// The largest number of k in a block. A panel of that depth and a register tile's left rows pass through the
+    /// first-level cache; the left rows of a unit take 300 KB of the second. Deeper blocks evict more, shallower ones
+    /// read a weight in shorter pieces, which costs on two threads.
     int MAX_DEPTH = 384;
 
     /// Floats from one left row to the next: the depth and one cache line, since rows a power of two apart would share
