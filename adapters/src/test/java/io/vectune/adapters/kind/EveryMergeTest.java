@@ -5,23 +5,17 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterCall;
-import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterKind;
 import io.vectune.adapters.AdapterKinds;
-import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.CallOptions;
 import io.vectune.adapters.ComposedAdapter;
-import io.vectune.adapters.Initialization;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.MixedAdapter;
-import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.random.SplitMix;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
-import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
-import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
@@ -71,30 +65,11 @@ class EveryMergeTest {
     }
 
     private LayerSite site(String base) {
-        SplitMix random = new SplitMix(11);
-        Tensor values = Tensor.allocate(arena, DType.F32, OUT, IN);
-        random.fillNormal(values.asMatrix(), 0, 0.3);
-        Matrix bias = Matrix.allocate(arena, 1, OUT);
-        random.fillNormal(bias, 0, 0.3);
-        return new LayerSite(
-                "model.layers.0.self_attn.q_proj", EveryBaseTest.stored(base, values, compute, arena), bias);
+        return RandomLayer.site(base, OUT, IN, compute, arena);
     }
 
     private Adapter trained(String kind, LayerSite site, long seed) {
-        AdapterConfig config = AdapterConfig.of(kind, EveryBaseTest.options(kind));
-        Adapter adapter = config.recipe().create(site, arena, StoredShapes.NONE);
-        config.recipe().initialize(adapter, site, new Initialization(compute, seed));
-        SplitMix random = new SplitMix(seed);
-        for (AdapterParameter parameter : adapter.trainableParameters()) {
-            Matrix values = parameter.values();
-            for (int row = 0; row < values.rows(); row++) {
-                for (int column = 0; column < values.columns(); column++) {
-                    values.set(row, column, values.get(row, column) + 0.1f * (float) random.nextNormal());
-                }
-            }
-        }
-        adapter.refresh(compute, site.weight());
-        return adapter;
+        return RandomLayer.trained(kind, site, seed, compute, arena);
     }
 
     private static float[] bits(LayerSite site) {
