@@ -3,6 +3,7 @@ package io.vectune.cli;
 import io.vectune.runtime.compute.CpuTopology;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.compute.MachineLimits;
+import io.vectune.runtime.compute.ProcessorName;
 import io.vectune.runtime.compute.ThreadTeam;
 import java.io.PrintWriter;
 import java.util.LinkedHashMap;
@@ -34,6 +35,7 @@ final class DoctorCommand implements Callable<Integer> {
         report.put("version", Version.number());
         report.put("os", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
         report.put("jdk", System.getProperty("java.vendor") + " " + Runtime.version());
+        report.put("processor", ProcessorName.current());
         report.put("cores", CpuTopology.usablePhysicalCores());
         report.put("tier", choice.tier().name().toLowerCase(Locale.ROOT));
         report.put("vector_bits", choice.vectorBits());

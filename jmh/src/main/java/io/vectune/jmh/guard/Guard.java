@@ -16,15 +16,14 @@ public final class Guard {
     private static final int FORKS_A_REPEAT = 3;
 
     private final BenchmarkRunner runner;
-    private final boolean sameVectors;
+    private final Comparability comparability;
     private final Consumer<String> progress;
 
-    /// @param sameVectors whether this machine's vectors are as wide as those the shares were recorded with; if not,
-    ///   only allocations are judged
+    /// @param comparability what of the baseline can be judged on this machine
     /// @param progress is told what runs
-    public Guard(BenchmarkRunner runner, boolean sameVectors, Consumer<String> progress) {
+    public Guard(BenchmarkRunner runner, Comparability comparability, Consumer<String> progress) {
         this.runner = runner;
-        this.sameVectors = sameVectors;
+        this.comparability = comparability;
         this.progress = progress;
     }
 
@@ -69,7 +68,7 @@ public final class Guard {
         Measurement own = measurement(found, entry.name());
         @Nullable String other = entry.relativeTo();
         double relativeRate = other == null ? Double.NaN : measurement(found, other).rate();
-        return GuardVerdict.of(entry, own, relativeRate, sameVectors);
+        return GuardVerdict.of(entry, own, relativeRate, comparability);
     }
 
     private static Measurement measurement(Map<String, Measurement> found, String name) {

@@ -1,6 +1,8 @@
 package io.vectune.jmh.guard;
 
 import io.vectune.runtime.FileFormatException;
+import io.vectune.runtime.compute.KernelTier;
+import io.vectune.runtime.compute.ProcessorName;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -19,11 +21,28 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The reviewed file of what is guarded: a JSON object with `vectorBits` and `entries`, each a [GuardEntry].
+/// The reviewed file of what is guarded: a JSON object with `processor`, `vectorBits` and `entries`, each a
+/// [GuardEntry].
 ///
-/// @param vectorBits width of the vectors that the shares were recorded with; 0 if they hold for any
+/// @param machine that the shares were recorded on
 /// @param entries in the order in which they run
-public record GuardBaseline(int vectorBits, List<GuardEntry> entries) {
+public record GuardBaseline(Machine machine, List<GuardEntry> entries) {
+    /// A kind of machine, as far as shares of its limits depend on it.
+    ///
+    /// @param processor its name; empty in a baseline that holds for any
+    /// @param vectorBits width of its vectors; 0 in a baseline that holds for any
+    public record Machine(String processor, int vectorBits) {
+        /// The machine at hand.
+        public static Machine here() {
+            return new Machine(ProcessorName.current(), KernelTier.choice().vectorBits());
+        }
+
+        @Override
+        public String toString() {
+            return processor + " with vectors of " + vectorBits + " bits";
+        }
+    }
+
     private static final double DEFAULT_TOLERANCE = 0.8;
     private static final double DEFAULT_MAX_BYTES = 1;
 
@@ -59,7 +78,8 @@ public record GuardBaseline(int vectorBits, List<GuardEntry> entries) {
             if (entries.isEmpty()) {
                 throw new FileFormatException(file + ": expected entries, found none");
             }
-            return new GuardBaseline(root.path("vectorBits").asInt(0), entries);
+            Machine machine = new Machine(root.path("processor").asString(""), root.path("vectorBits").asInt(0));
+            return new GuardBaseline(machine, entries);
         } catch (JacksonException | IllegalArgumentException unfit) {
             throw new FileFormatException(file + ": " + unfit.getMessage(), unfit);
         }
@@ -67,9 +87,10 @@ public record GuardBaseline(int vectorBits, List<GuardEntry> entries) {
 
     /// Writes the file again with the shares and ratios that were found, an entry a line, for review.
     ///
+    /// @param machine it was measured on
     /// @param circumstances of the measurement, for people
     public static void record(
-            Path file, Map<String, Measurement> found, int vectorBits, Map<String, String> circumstances)
+            Path file, Map<String, Measurement> found, Machine machine, Map<String, String> circumstances)
             throws IOException {
         JsonMapper mapper = new JsonMapper();
         JsonNode old = mapper.readTree(file.toFile());
@@ -92,8 +113,10 @@ public record GuardBaseline(int vectorBits, List<GuardEntry> entries) {
         }
         Files.writeString(
                 file,
-                "{\n  \"vectorBits\": "
-                        + vectorBits
+                "{\n  \"processor\": "
+                        + mapper.writeValueAsString(machine.processor())
+                        + ",\n  \"vectorBits\": "
+                        + machine.vectorBits()
                         + ",\n  \"recorded\": "
                         + mapper.writeValueAsString(about)
                         + ",\n"
@@ -118,7 +141,7 @@ public record GuardBaseline(int vectorBits, List<GuardEntry> entries) {
                 }
             }
         }
-        return new GuardBaseline(vectorBits, entries.stream().filter(entry -> kept.contains(entry.name())).toList());
+        return new GuardBaseline(machine, entries.stream().filter(entry -> kept.contains(entry.name())).toList());
     }
 
     private static GuardEntry entry(JsonNode node) {

@@ -1,7 +1,9 @@
 package io.vectune.jmh.guard;
 
+import io.vectune.jmh.guard.GuardBaseline.Machine;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.KernelTier;
+import io.vectune.runtime.compute.ProcessorName;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -68,20 +70,21 @@ public final class GuardMain {
             throws IOException {
         long start = System.nanoTime();
         GuardBaseline entries = GuardBaseline.read(baseline).only(only);
-        int vectorBits = KernelTier.choice().vectorBits();
-        boolean sameVectors = entries.vectorBits() == 0 || entries.vectorBits() == vectorBits;
-        if (!sameVectors && !record) {
+        Machine here = Machine.here();
+        Comparability comparability = record ? Comparability.EVERYTHING : Comparability.of(entries.machine(), here);
+        if (comparability != Comparability.EVERYTHING) {
             out.printf(
                     Locale.ROOT,
-                    "guard: recorded with vectors of %d bits, these are %d: only allocations are judged%n",
-                    entries.vectorBits(),
-                    vectorBits);
+                    "guard: recorded on %s, this is %s: %s%n",
+                    entries.machine(),
+                    here,
+                    comparability.meaning());
         }
-        Guard guard = new Guard(new JmhRunner(700, 100), sameVectors || record, line -> out.println("guard: " + line));
+        Guard guard = new Guard(new JmhRunner(700, 100), comparability, line -> out.println("guard: " + line));
         GuardReport report;
         if (record) {
             Map<String, Measurement> found = guard.measure(entries, RECORDED_ROUNDS);
-            GuardBaseline.record(baseline, found, vectorBits, circumstances());
+            GuardBaseline.record(baseline, found, here, circumstances());
             report = guard.judge(GuardBaseline.read(baseline).only(only), found);
         } else {
             report = guard.check(entries);
@@ -106,6 +109,7 @@ public final class GuardMain {
         found.put("date", Instant.now().toString());
         found.put("commit", commit());
         found.put("jdk", Runtime.version().toString());
+        found.put("processor", ProcessorName.current());
         found.put("cores", Integer.toString(Runtime.getRuntime().availableProcessors()));
         found.put("kernels", KernelTier.choice().reason());
         return found;

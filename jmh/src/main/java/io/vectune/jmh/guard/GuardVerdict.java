@@ -14,10 +14,10 @@ public record GuardVerdict(GuardEntry entry, double share, double rate, double b
         return problem.isEmpty();
     }
 
-    static GuardVerdict of(GuardEntry entry, Measurement found, double relativeRate, boolean speedCounts) {
+    static GuardVerdict of(GuardEntry entry, Measurement found, double relativeRate, Comparability comparability) {
         double ratio = Double.isNaN(relativeRate) ? Double.NaN : found.rate() / relativeRate;
         String problem = "";
-        if (speedCounts && !(found.share() >= entry.leastShare())) {
+        if (comparability.judgesShare(entry) && !(found.share() >= entry.leastShare())) {
             problem =
                     String.format(
                             Locale.ROOT,
@@ -36,7 +36,7 @@ public record GuardVerdict(GuardEntry entry, double share, double rate, double b
                             found.bytesPerOperation(),
                             entry.maxBytes());
         }
-        if (speedCounts && !Double.isNaN(ratio) && !(ratio >= entry.minRatio())) {
+        if (comparability.judgesRatios() && !Double.isNaN(ratio) && !(ratio >= entry.minRatio())) {
             problem +=
                     String.format(
                             Locale.ROOT,

@@ -3,6 +3,7 @@ package io.vectune.jmh.guard;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.vectune.jmh.guard.GuardBaseline.Machine;
 import io.vectune.runtime.FileFormatException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -15,6 +16,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class GuardTest {
+    private static final Machine ANY = new Machine("", 0);
+
     @TempDir private Path folder;
 
     @Test
@@ -23,13 +26,15 @@ class GuardTest {
         double recorded = runner.measure(planted("good", 1), 1).share();
         GuardBaseline baseline =
                 new GuardBaseline(
-                        0,
+                        ANY,
                         List.of(
                                 planted("good", recorded),
                                 planted("scalarLoop", recorded),
                                 planted("allocating", recorded)));
         // One fork each is enough here: the slowdown is manifold, the allocation exact.
-        GuardReport report = new Guard((entry, forks) -> runner.measure(entry, 1), true, line -> {}).check(baseline);
+        GuardReport report =
+                new Guard((entry, forks) -> runner.measure(entry, 1), Comparability.EVERYTHING, line -> {})
+                        .check(baseline);
         assertThat(report.verdicts().get(0).problem()).isEmpty();
         assertThat(report.verdicts().get(0).bytes()).isLessThan(1);
         assertThat(report.verdicts().get(1).problem()).startsWith("slower: readPercent is ");
@@ -51,9 +56,9 @@ class GuardTest {
                                 }
                                 return of(repeats[0] < slow ? 39 : 80, 100, 0);
                             },
-                            true,
+                            Comparability.EVERYTHING,
                             line -> {});
-            GuardReport report = guard.check(new GuardBaseline(0, List.of(planted("good", 80))));
+            GuardReport report = guard.check(new GuardBaseline(ANY, List.of(planted("good", 80))));
             assertThat(repeats[0]).isEqualTo(Math.min(slowRuns, 3));
             assertThat(report.passed()).isEqualTo(slowRuns <= 3);
         }
@@ -61,7 +66,8 @@ class GuardTest {
 
     @Test
     void comparesWithTheEntryItIsRelativeTo() {
-        GuardReport report = guardOf(true).check(new GuardBaseline(0, List.of(scalarTier(), vectorTier())));
+        GuardReport report =
+                guardOf(Comparability.EVERYTHING).check(new GuardBaseline(ANY, List.of(scalarTier(), vectorTier())));
         assertThat(report.verdicts().get(0).passed()).isTrue();
         assertThat(report.verdicts().get(1).problem())
                 .isEqualTo("only 4.25 times the speed of scalar tier, at least 6.00");
@@ -69,12 +75,31 @@ class GuardTest {
 
     @Test
     void judgesOnlyAllocationsOnOtherVectors() {
-        GuardBaseline baseline = new GuardBaseline(512, List.of(scalarTier(), vectorTier()));
-        assertThat(guardOf(false).check(baseline).passed()).isTrue();
+        assertThat(Comparability.of(new Machine("A", 512), new Machine("A", 256))).isEqualTo(Comparability.ALLOCATIONS);
+        GuardBaseline baseline = new GuardBaseline(ANY, List.of(scalarTier(), vectorTier()));
+        assertThat(guardOf(Comparability.ALLOCATIONS).check(baseline).passed()).isTrue();
         GuardReport report =
-                new Guard((entry, forks) -> of(80, 100, 24), false, line -> {})
-                        .check(new GuardBaseline(512, List.of(planted("good", 200))));
+                new Guard((entry, forks) -> of(80, 100, 24), Comparability.ALLOCATIONS, line -> {})
+                        .check(new GuardBaseline(ANY, List.of(planted("good", 200))));
         assertThat(report.verdicts().getFirst().problem()).isEqualTo("allocates 24 bytes an operation, at most 1");
+    }
+
+    @Test
+    void judgesRatiosButNoSharesOfLimitsOnAnotherProcessor() {
+        assertThat(Comparability.of(new Machine("A", 512), new Machine("B", 512))).isEqualTo(Comparability.RATIOS);
+        assertThat(Comparability.of(new Machine("A", 512), new Machine("A", 512))).isEqualTo(Comparability.EVERYTHING);
+        assertThat(Comparability.of(ANY, new Machine("B", 512))).isEqualTo(Comparability.EVERYTHING);
+        Guard guard = new Guard((entry, forks) -> of(80, 100, 0), Comparability.RATIOS, line -> {});
+        GuardReport report =
+                guard.check(
+                        new GuardBaseline(
+                                ANY, List.of(planted("good", 200), beside("beside f32"), scalarTier(), vectorTier())));
+        assertThat(report.verdicts().stream().map(GuardVerdict::problem))
+                .containsExactly(
+                        "",
+                        "slower: referencePercent is 80.0, recorded 120.0, least 96.0",
+                        "",
+                        "only 1.00 times the speed of scalar tier, at least 6.00");
     }
 
     @Test
@@ -95,9 +120,10 @@ class GuardTest {
                 {"entries": [{"name": "a", "benchmark": "b.C.d", "metric": "fmaPercent", "share": 50, "tolerance": 0.9},
                              {"name": "b", "benchmark": "b.C.e", "metric": "fmaPercent", "share": 60}]}
                 """);
-        GuardBaseline.record(file, Map.of("a", of(81.26, 100, 0)), 256, Map.of("commit", "c1"));
+        GuardBaseline.record(
+                file, Map.of("a", of(81.26, 100, 0)), new Machine("AMD \"X\"", 256), Map.of("commit", "c1"));
         GuardBaseline read = GuardBaseline.read(file);
-        assertThat(read.vectorBits()).isEqualTo(256);
+        assertThat(read.machine()).isEqualTo(new Machine("AMD \"X\"", 256));
         assertThat(read.entries().get(0).share()).isEqualTo(81.3);
         assertThat(read.entries().get(0).tolerance()).isEqualTo(0.9);
         assertThat(read.entries().get(1).share()).isEqualTo(60);
@@ -111,8 +137,8 @@ class GuardTest {
         for (int run = 0; run < 3; run++) {
             double share = 70 + run;
             GuardReport report =
-                    new Guard((entry, forks) -> of(share, 100, 0), true, name -> {})
-                            .check(new GuardBaseline(0, List.of(entry("gemm <f32>", 80, null, 0))));
+                    new Guard((entry, forks) -> of(share, 100, 0), Comparability.EVERYTHING, name -> {})
+                            .check(new GuardBaseline(ANY, List.of(entry("gemm <f32>", 80, null, 0))));
             history.append(report.historyLine(Map.of("commit", "c" + run)));
         }
         assertThat(Files.readAllLines(history.file())).hasSize(3).first().asString().contains("\"gemm <f32>\":70.0");
@@ -140,10 +166,10 @@ class GuardTest {
         assertThatThrownBy(() -> GuardBaseline.read(file)).isInstanceOf(FileFormatException.class);
     }
 
-    private static Guard guardOf(boolean sameVectors) {
+    private static Guard guardOf(Comparability comparability) {
         return new Guard(
                 (entry, forks) -> entry.name().equals("scalar tier") ? of(20, 20, 0) : of(80, 85, 0),
-                sameVectors,
+                comparability,
                 line -> {});
     }
 
@@ -153,6 +179,10 @@ class GuardTest {
 
     private static GuardEntry vectorTier() {
         return entry("vector tier", 80, "scalar tier", 6);
+    }
+
+    private static GuardEntry beside(String name) {
+        return new GuardEntry(name, "b.C.d", Map.of(), List.of(), "referencePercent", 120, 0.8, 1, null, 0);
     }
 
     private static GuardEntry planted(String method, double share) {
