@@ -3,6 +3,7 @@ package io.vectune.adapters;
 import io.vectune.adapters.kernel.RowKernels;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
@@ -135,17 +136,33 @@ public final class ComposedAdapter implements Adapter {
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         Matrix x = mapInputs(call).getLast();
-        MatMul.multiply(compute, call.weight(), x, y, false);
+        // Terms of sums that go straight onto y are part of the product, unless another one needs the product itself.
+        boolean alone = sums.stream().anyMatch(ComposedAdapter::needsProduct);
+        LowRankTerms terms = new LowRankTerms();
+        for (ProductMember member : sums) {
+            if (!needsProduct(member)) {
+                member.adapter.addTerms(callOf(call, x, member.index), terms, 0);
+            }
+        }
+        if (alone) {
+            MatMul.multiply(compute, call.weight(), x, y, false);
+        } else {
+            MatMul.multiply(compute, call.weight(), x, terms, y);
+        }
         Matrix product = null;
-        if (sums.stream().anyMatch(ComposedAdapter::needsProduct)) {
+        if (alone) {
             product = workspace.matrix(y.rows(), outFeatures());
             RowKernels.copy(compute, y, product);
+            terms.addTo(compute, y, true);
         }
         for (ProductMember member : sums) {
             AdapterCall own = callOf(call, x, member.index);
             if (product != null && needsProduct(member)) {
                 Matrix changed = workspace.matrix(y.rows(), outFeatures());
                 RowKernels.copy(compute, product, changed);
+                LowRankTerms ownTerms = new LowRankTerms();
+                member.adapter.addTerms(own, ownTerms, 0);
+                ownTerms.addTo(compute, changed, true);
                 member.adapter.applyToProduct(own, changed);
                 RowKernels.addScaled(compute, y, changed, member.weight);
                 RowKernels.addScaled(compute, y, product, -member.weight);
@@ -196,26 +213,20 @@ public final class ComposedAdapter implements Adapter {
         Matrix gradX = wantsInput ? workspace.matrix(tokens, inFeatures()) : null;
         Matrix gradProduct = workspace.matrix(tokens, outFeatures());
         RowKernels.copy(compute, g, gradProduct);
-        if (gradX != null) {
-            gradX.fill(0);
-        }
+        InputGradient direct = gradX == null ? null : new InputGradient(compute, gradX);
         for (ProductMember member : sums) {
             Matrix scaled = scaled(compute, g, member.weight);
             boolean adds = member.adapter.form() == ProductMap.Form.ADDS;
             Matrix part = adds ? null : workspace.matrix(tokens, outFeatures());
-            Matrix direct = gradX == null ? null : workspace.matrix(tokens, inFeatures());
             member.adapter.backwardProduct(
                     callOf(call, x, member.index), scaled, part, direct, gradientsOf(gradients, member.index));
             if (part != null) {
                 RowKernels.addScaled(compute, gradProduct, part, 1);
                 RowKernels.addScaled(compute, gradProduct, scaled, -1);
             }
-            if (gradX != null && direct != null) {
-                RowKernels.addScaled(compute, gradX, direct, 1);
-            }
         }
-        if (gradX != null) {
-            MatMul.multiplyTransposed(compute, call.weight(), gradProduct, gradX, true);
+        if (direct != null && gradX != null) {
+            direct.addProduct(call.weight(), gradProduct);
             backwardInputs(call, chain, gradX, gradInput, gradients);
         }
         workspace.release(mark);

@@ -3,6 +3,7 @@ package io.vectune.adapters;
 import io.vectune.adapters.kernel.RowKernels;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -122,7 +123,7 @@ public final class MixedAdapter implements Adapter {
         for (RowGroups.Run run : runs) {
             Matrix rows = y.rows(run.from(), run.to());
             switch (adapterOf(run)) {
-                case ProductMap map -> map.applyToProduct(callOf(call, run, map, saved), rows);
+                case ProductMap map -> applyToProduct(callOf(call, run, map, saved), map, rows);
                 case InputMap map -> RowKernels.addRow(compute, rows, call.bias());
                 case null -> RowKernels.addRow(compute, rows, call.bias());
                 case Adapter other -> other.forward(callOf(call, run, other, saved), rows);
@@ -130,6 +131,13 @@ public final class MixedAdapter implements Adapter {
             saved += savedOf(run);
         }
         workspace.release(mark);
+    }
+
+    private static void applyToProduct(AdapterCall call, ProductMap map, Matrix rows) {
+        LowRankTerms terms = new LowRankTerms();
+        map.addTerms(call, terms, 0);
+        terms.addTo(call.compute(), rows, true);
+        map.applyToProduct(call, rows);
     }
 
     private long savedOf(RowGroups.Run run) {
@@ -194,10 +202,9 @@ public final class MixedAdapter implements Adapter {
                 AdapterCall own = callOf(call, run, map, saved);
                 List<Matrix> ownGradients = gradientsOf(gradients, run.adapter());
                 boolean adds = map.form() == ProductMap.Form.ADDS;
-                if (map.form() == ProductMap.Form.MAPS_OUTPUT) {
-                    direct.fill(0);
-                }
-                map.backwardProduct(own, g, adds ? null : through, direct, ownGradients);
+                InputGradient input = new InputGradient(compute, direct);
+                map.backwardProduct(own, g, adds ? null : through, input, ownGradients);
+                input.finish();
                 if (adds) {
                     RowKernels.copy(compute, g, through);
                 }

@@ -1,6 +1,7 @@
 package io.vectune.adapters;
 
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import java.util.List;
@@ -24,26 +25,39 @@ public interface ProductMap extends Adapter {
     /// How this adapter uses the product.
     Form form();
 
-    /// On entry y holds p = x Wᵀ without bias; on exit the adapted output, bias included.
+    /// Before the product: the low-rank terms of D(x), which the product takes along. What they hold may lie in the
+    /// workspace: the caller's mark is from before this call.
+    ///
+    /// @param column first column of this layer's output in the product
+    default void addTerms(AdapterCall call, LowRankTerms terms, int column) {
+        // A kind without a low-rank path has none.
+    }
+
+    /// On entry y holds p = x Wᵀ and the terms of [#addTerms], without bias; on exit the adapted output, bias included.
     void applyToProduct(AdapterCall call, Matrix y);
 
     /// Backward of [#applyToProduct]. Adds to the parameter gradients.
     ///
     /// @param gradOutput (tokens, outFeatures), not modified
     /// @param gradProduct (tokens, outFeatures), overwritten with dL/dp; null exactly for the form ADDS
-    /// @param gradInput (tokens, inFeatures), or null: overwritten with the part of dL/dx that does not go through the
-    ///   weight; untouched for the form MAPS_OUTPUT
+    /// @param gradInput given the part of dL/dx that does not go through the weight; or null. What a low-rank term
+    ///   holds may lie in the workspace: the caller's mark is from before this call
     void backwardProduct(
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients);
 
     @Override
     default void forward(AdapterCall call, Matrix y) {
-        MatMul.multiply(call.compute(), call.weight(), call.x(), y, false);
+        Workspace workspace = call.compute().workspace();
+        long mark = workspace.mark();
+        LowRankTerms terms = new LowRankTerms();
+        addTerms(call, terms, 0);
+        MatMul.multiply(call.compute(), call.weight(), call.x(), terms, y);
         applyToProduct(call, y);
+        workspace.release(mark);
     }
 
     @Override
@@ -51,14 +65,10 @@ public interface ProductMap extends Adapter {
         Workspace workspace = call.compute().workspace();
         long mark = workspace.mark();
         Matrix gradProduct = form() == Form.ADDS ? null : workspace.matrix(gradOutput.rows(), outFeatures());
-        backwardProduct(call, gradOutput, gradProduct, gradInput, gradients);
-        if (gradInput != null) {
-            MatMul.multiplyTransposed(
-                    call.compute(),
-                    call.weight(),
-                    gradProduct == null ? gradOutput : gradProduct,
-                    gradInput,
-                    form() != Form.MAPS_OUTPUT);
+        InputGradient input = gradInput == null ? null : new InputGradient(call.compute(), gradInput);
+        backwardProduct(call, gradOutput, gradProduct, input, gradients);
+        if (input != null) {
+            input.addProduct(call.weight(), gradProduct == null ? gradOutput : gradProduct);
         }
         workspace.release(mark);
     }

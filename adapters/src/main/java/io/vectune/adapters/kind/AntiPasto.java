@@ -8,6 +8,7 @@ import io.vectune.adapters.AdapterParameter.Role;
 import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
@@ -19,6 +20,7 @@ import io.vectune.adapters.linalg.TopSvd;
 import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -180,11 +182,10 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
     }
 
     @Override
-    public void applyToProduct(AdapterCall call, Matrix y) {
+    public void addTerms(AdapterCall call, LowRankTerms terms, int column) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
-        int tokens = y.rows();
+        int tokens = call.x().rows();
         Matrix z = call.savedOrTemporary(0, tokens, rank);
         MatMul.nt(compute, 1, call.x(), v, z, false);
         Matrix change = workspace.matrix(tokens, rank);
@@ -200,9 +201,12 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
                     (in, out, columns) -> change(rotation, frozen, in, out));
             from = to;
         }
-        MatMul.nt(compute, 1, change, u, y, true);
-        RowKernels.addRow(compute, y, call.bias());
-        workspace.release(mark);
+        terms.addForward(change, u, column);
+    }
+
+    @Override
+    public void applyToProduct(AdapterCall call, Matrix y) {
+        RowKernels.addRow(call.compute(), y, call.bias());
     }
 
     private void change(Rotation rotation, float[] frozen, float[] z, float[] out) {
@@ -228,16 +232,16 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
         int tokens = gradOutput.rows();
+        Matrix gradZ = workspace.matrix(tokens, rank);
+        long mark = workspace.mark();
         Matrix z = call.saved(0, tokens, rank);
         Matrix gradW = workspace.matrix(tokens, rank);
         MatMul.nn(compute, 1, gradOutput, u, gradW, false);
-        Matrix gradZ = workspace.matrix(tokens, rank);
         Steering steering = call.options().steering();
         for (int from = 0; from < tokens; ) {
             int to = steering.runEnd(from, tokens);
@@ -254,7 +258,7 @@ public final class AntiPasto extends LayerAdapter implements ProductMap, LowRank
             from = to;
         }
         if (gradInput != null) {
-            MatMul.nn(compute, 1, gradZ, v, gradInput, false);
+            gradInput.addTerm(gradZ, v);
         }
         workspace.release(mark);
     }

@@ -9,17 +9,16 @@ import io.vectune.adapters.AdapterParameter.Stored;
 import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.StoredShapes;
-import io.vectune.adapters.kernel.DropoutMask;
-import io.vectune.adapters.kernel.LowRank;
 import io.vectune.adapters.kernel.RowKernels;
-import io.vectune.adapters.random.SplitMix;
 import io.vectune.adapters.target.ModulePatterns;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -64,8 +63,7 @@ public final class Delora extends LayerAdapter implements ProductMap, LowRankFor
 
     private final int rank;
     private final boolean frozenCopy;
-    private final double dropout;
-    private final long stream;
+    private final LowRankPath path;
     private final Matrix loraA;
     private final Matrix loraB;
     private final Matrix lambda;
@@ -87,8 +85,7 @@ public final class Delora extends LayerAdapter implements ProductMap, LowRankFor
         super("delora", site);
         this.rank = rank;
         this.frozenCopy = recipe.start == Start.FROZEN_COPY;
-        this.dropout = recipe.dropout;
-        this.stream = SplitMix.hash(site.name());
+        this.path = new LowRankPath(site, recipe.dropout);
         this.loraA = Matrix.allocate(arena, rank, inFeatures());
         this.loraB = Matrix.allocate(arena, outFeatures(), rank);
         this.lambda = Matrix.allocate(arena, 1, 1);
@@ -190,13 +187,14 @@ public final class Delora extends LayerAdapter implements ProductMap, LowRankFor
     }
 
     @Override
+    public void addTerms(AdapterCall call, LowRankTerms terms, int column) {
+        Matrix h = call.savedOrTemporary(0, call.x().rows(), stackedA.rows());
+        path.forward(call, stackedA, stackedB, 1, h, terms, column);
+    }
+
+    @Override
     public void applyToProduct(AdapterCall call, Matrix y) {
-        Workspace workspace = call.compute().workspace();
-        long mark = workspace.mark();
-        Matrix h = call.savedOrTemporary(0, y.rows(), stackedA.rows());
-        LowRank.forward(call.compute(), dropped(call), stackedA, stackedB, 1, h, y);
         RowKernels.addRow(call.compute(), y, call.bias());
-        workspace.release(mark);
     }
 
     @Override
@@ -204,24 +202,28 @@ public final class Delora extends LayerAdapter implements ProductMap, LowRankFor
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
         int tokens = gradOutput.rows();
-        Matrix x = dropped(call);
+        Matrix gradH = workspace.matrix(tokens, stackedA.rows());
+        long mark = workspace.mark();
         Matrix h = call.saved(0, tokens, stackedA.rows()).columns(0, rank);
         Matrix outer = workspace.matrix(outFeatures(), rank);
         MatMul.tn(compute, 1, gradOutput, h, outer, false);
-        Matrix gradH = workspace.matrix(tokens, rank);
-        MatMul.nn(compute, 1, gradOutput, scaledB, gradH, false);
-        Matrix inner = workspace.matrix(rank, inFeatures());
-        MatMul.tn(compute, 1, gradH, x, inner, false);
-        addParameterGradients(outer, inner, gradients);
+        MatMul.nn(compute, 1, gradOutput, stackedB, gradH, false);
         if (gradInput != null) {
-            backwardInput(call, gradOutput, gradH, gradInput);
+            path.backwardInput(call, gradH, stackedA, gradInput);
         }
+        Matrix trained = gradH;
+        if (frozenCopy) {
+            trained = workspace.matrix(tokens, rank);
+            MatMul.nn(compute, 1, gradOutput, scaledB, trained, false);
+        }
+        Matrix inner = workspace.matrix(rank, inFeatures());
+        MatMul.tn(compute, 1, trained, path.input(call), inner, false);
+        addParameterGradients(outer, inner, gradients);
         workspace.release(mark);
     }
 
@@ -248,33 +250,6 @@ public final class Delora extends LayerAdapter implements ProductMap, LowRankFor
         }
         Matrix target = gradients.get(2);
         target.set(0, 0, (float) (target.get(0, 0) + gradLambda));
-    }
-
-    private void backwardInput(AdapterCall call, Matrix gradOutput, Matrix gradH, Matrix gradInput) {
-        Compute compute = call.compute();
-        if (frozenCopy) {
-            Matrix wide = compute.workspace().matrix(gradOutput.rows(), 2 * rank);
-            MatMul.nn(compute, 1, gradOutput, stackedB, wide, false);
-            MatMul.nn(compute, 1, wide, stackedA, gradInput, false);
-        } else {
-            MatMul.nn(compute, 1, gradH, stackedA, gradInput, false);
-        }
-        if (drops(call)) {
-            DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
-        }
-    }
-
-    private boolean drops(AdapterCall call) {
-        return dropout > 0 && call.options().training();
-    }
-
-    private Matrix dropped(AdapterCall call) {
-        if (!drops(call)) {
-            return call.x();
-        }
-        Matrix masked = call.compute().workspace().matrix(call.x().rows(), inFeatures());
-        DropoutMask.apply(call.compute(), call.x(), dropout, call.options().dropoutSeed(), stream, masked);
-        return masked;
     }
 
     @Override

@@ -1,6 +1,7 @@
 package io.vectune.adapters.kind;
 
 import io.vectune.adapters.AdapterCall;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.kernel.RowKernels;
@@ -62,7 +63,7 @@ abstract class DeltaAdapter extends LayerAdapter implements ProductMap {
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
@@ -71,7 +72,9 @@ abstract class DeltaAdapter extends LayerAdapter implements ProductMap {
         MatMul.tn(compute, 1, gradOutput, call.x(), gradDelta, false);
         chain(compute, call.weight(), gradDelta, gradients);
         if (gradInput != null) {
-            MatMul.nn(compute, 1, gradOutput, delta, gradInput, false);
+            Matrix part = gradInput.part();
+            MatMul.nn(compute, 1, gradOutput, delta, part, false);
+            gradInput.add(part);
         }
         workspace.release(mark);
     }

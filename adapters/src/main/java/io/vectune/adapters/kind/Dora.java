@@ -8,16 +8,15 @@ import io.vectune.adapters.AdapterParameter.Role;
 import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.StartData;
 import io.vectune.adapters.StoredShapes;
-import io.vectune.adapters.kernel.DropoutMask;
-import io.vectune.adapters.kernel.LowRank;
 import io.vectune.adapters.kernel.RowKernels;
-import io.vectune.adapters.random.SplitMix;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -40,12 +39,13 @@ import org.jspecify.annotations.Nullable;
 ///
 ///     n_j^2 = |W_j|^2 + 2s sum_k B_jk (W Aᵀ)_jk + s^2 sum_k B_jk (B A Aᵀ)_jk
 ///
-/// They depend on the parameters alone and are computed in [#refresh]. Forward saves h = x Aᵀ and p = x Wᵀ.
+/// They depend on the parameters alone and are computed in [#refresh]. Forward saves h = s x Aᵀ and q = x Wᵀ + h Bᵀ.
 ///
-///     K = gYᵀ h   dB = s c ⊙ K   dm = (sum_t gY ⊙ p + s rowsum(K ⊙ B)) / n
+///     dB = c ⊙ (gYᵀ h)   dm = (sum_t gY ⊙ q) / n
 ///     gH = s gY (c ⊙ B)   dA = gHᵀ x   gX = (gY ⊙ c) W + gH A
 ///
-/// With dropout in training, as in PEFT: y = x Wᵀ + b + (c-1) ⊙ (x̃ Wᵀ) + c ⊙ s (x̃ Aᵀ) Bᵀ.
+/// With dropout in training, as in PEFT: y = x Wᵀ + b + (c-1) ⊙ (x̃ Wᵀ) + c ⊙ s (x̃ Aᵀ) Bᵀ, which is x Wᵀ + h Bᵀ + b +
+/// (c-1) ⊙ q with h and q of x̃.
 ///
 /// Identity at start: exact, as m and n are the same f32 numbers.
 /// Merge     c ⊙ rows(W + sBA), bias unchanged
@@ -65,8 +65,7 @@ public final class Dora implements ProductMap {
     private final LayerSite site;
     private final int rank;
     private final float scaling;
-    private final double dropout;
-    private final long stream;
+    private final LowRankPath path;
     private final Matrix loraA;
     private final Matrix loraB;
     private final Matrix magnitude;
@@ -81,8 +80,7 @@ public final class Dora implements ProductMap {
         this.site = site;
         this.rank = rank;
         this.scaling = config.scalingOf(site, rank);
-        this.dropout = config.dropout();
-        this.stream = SplitMix.hash(site.name());
+        this.path = new LowRankPath(site, config.dropout());
         this.loraA = Matrix.allocate(arena, rank, inFeatures());
         this.loraB = Matrix.allocate(arena, outFeatures(), rank);
         this.magnitude = Matrix.allocate(arena, 1, outFeatures());
@@ -200,27 +198,32 @@ public final class Dora implements ProductMap {
     }
 
     @Override
+    public void addTerms(AdapterCall call, LowRankTerms terms, int column) {
+        Matrix h = call.savedOrTemporary(0, call.x().rows(), rank);
+        path.forward(call, loraA, loraB, scaling, h, terms, column);
+    }
+
+    @Override
     public void applyToProduct(AdapterCall call, Matrix y) {
         Compute compute = call.compute();
-        Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
         int tokens = y.rows();
-        Matrix h = call.savedOrTemporary(0, tokens, rank);
-        if (drops(call)) {
-            Matrix masked = masked(call);
-            Matrix product = call.savedOrTemporary((long) tokens * rank, tokens, outFeatures());
-            MatMul.multiply(compute, call.weight(), masked, product, false);
+        long before = (long) tokens * rank;
+        if (path.drops(call)) {
+            Workspace workspace = compute.workspace();
+            long mark = workspace.mark();
+            Matrix product = call.savedOrTemporary(before, tokens, outFeatures());
+            LowRankTerms terms = new LowRankTerms();
+            terms.addForward(call.saved(0, tokens, rank), loraB, 0);
+            MatMul.multiply(compute, call.weight(), path.input(call), terms, product);
             RowKernels.addScaledColumns(compute, y, product, factorMinusOne);
-            LowRank.forward(compute, masked, loraA, scaledB, scaling, h, y);
             RowKernels.addRow(compute, y, call.bias());
-        } else {
-            if (call.saved() != null) {
-                RowKernels.copy(compute, y, call.saved((long) tokens * rank, tokens, outFeatures()));
-            }
-            LowRank.forward(compute, call.x(), loraA, loraB, scaling, h, y);
-            RowKernels.scaleColumns(compute, y, factor, call.bias());
+            workspace.release(mark);
+            return;
         }
-        workspace.release(mark);
+        if (call.saved() != null) {
+            RowKernels.copy(compute, y, call.saved(before, tokens, outFeatures()));
+        }
+        RowKernels.scaleColumns(compute, y, factor, call.bias());
     }
 
     @Override
@@ -228,30 +231,30 @@ public final class Dora implements ProductMap {
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
         int tokens = gradOutput.rows();
         Matrix h = call.saved(0, tokens, rank);
         Matrix product = call.saved((long) tokens * rank, tokens, outFeatures());
-        Matrix x = drops(call) ? masked(call) : call.x();
         Matrix gradH = workspace.matrix(tokens, rank);
-        LowRank.backward(compute, x, loraA, scaledB, scaling, h, gradOutput, gradH, gradients.get(0), null, gradInput);
-
+        long mark = workspace.mark();
         Matrix outer = workspace.matrix(outFeatures(), rank);
-        MatMul.tn(compute, 1, gradOutput, h, outer, false);
+        outer.fill(0);
+        // With dropout the path's part of the input gradient shares one mask with that of the second product.
+        InputGradient carried = path.drops(call) ? null : gradInput;
+        path.backward(call, loraA, scaledB, scaling, h, gradOutput, gradH, gradients.get(0), outer, carried);
         double[] dots = new double[outFeatures()];
         RowKernels.columnDots(compute, gradOutput, product, dots);
         addParameterGradients(compute, outer, dots, gradients.get(1), gradients.get(2));
         if (gradProduct != null) {
-            backwardProductGradient(call, gradOutput, gradProduct, gradInput);
+            backwardProductGradient(call, gradOutput, gradH, gradProduct, gradInput);
         }
         workspace.release(mark);
     }
 
-    // dB += s c ⊙ K, dm += (dots + s rowsum(K ⊙ B)) / n
+    // dB += c ⊙ outer, dm += dots / n
     private void addParameterGradients(
             Compute compute, Matrix outer, double[] dots, Matrix gradB, Matrix gradMagnitude) {
         compute.team()
@@ -260,49 +263,36 @@ public final class Dora implements ProductMap {
                         ROWS_OF_A_UNIT,
                         (from, to, worker) -> {
                             float[] k = compute.scratch(worker, 0, rank);
-                            float[] b = compute.scratch(worker, 1, rank);
-                            float[] sums = compute.scratch(worker, 2, rank);
+                            float[] sums = compute.scratch(worker, 1, rank);
                             for (int o = from; o < to; o++) {
                                 RowKernels.load(outer, o, k);
-                                RowKernels.load(loraB, o, b);
                                 RowKernels.load(gradB, o, sums);
-                                double along = 0;
                                 for (int i = 0; i < rank; i++) {
-                                    along += (double) k[i] * b[i];
-                                    sums[i] += scaling * factor[o] * k[i];
+                                    sums[i] += factor[o] * k[i];
                                 }
                                 RowKernels.store(sums, gradB, o);
-                                gradMagnitude.set(
-                                        0,
-                                        o,
-                                        (float) (gradMagnitude.get(0, o) + (dots[o] + scaling * along) / norm[o]));
+                                gradMagnitude.set(0, o, (float) (gradMagnitude.get(0, o) + dots[o] / norm[o]));
                             }
                         });
     }
 
     private void backwardProductGradient(
-            AdapterCall call, Matrix gradOutput, Matrix gradProduct, @Nullable Matrix gradInput) {
+            AdapterCall call, Matrix gradOutput, Matrix gradH, Matrix gradProduct, @Nullable InputGradient gradInput) {
         Compute compute = call.compute();
-        if (!drops(call)) {
+        if (!path.drops(call)) {
             RowKernels.scaleColumnsInto(compute, gradOutput, factor, gradProduct);
             return;
         }
         if (gradInput != null) {
             RowKernels.scaleColumnsInto(compute, gradOutput, factorMinusOne, gradProduct);
-            MatMul.multiplyTransposed(compute, call.weight(), gradProduct, gradInput, true);
-            DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
+            Matrix part = gradInput.part();
+            LowRankTerms terms = new LowRankTerms();
+            terms.addTransposed(gradH, loraA);
+            MatMul.multiplyTransposed(compute, call.weight(), gradProduct, terms, part, false);
+            path.mask(call, part);
+            gradInput.add(part);
         }
         RowKernels.copy(compute, gradOutput, gradProduct);
-    }
-
-    private boolean drops(AdapterCall call) {
-        return dropout > 0 && call.options().training();
-    }
-
-    private Matrix masked(AdapterCall call) {
-        Matrix masked = call.compute().workspace().matrix(call.x().rows(), inFeatures());
-        DropoutMask.apply(call.compute(), call.x(), dropout, call.options().dropoutSeed(), stream, masked);
-        return masked;
     }
 
     @Override

@@ -1,15 +1,14 @@
 package io.vectune.adapters.kind;
 
 import io.vectune.adapters.AdapterCall;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
-import io.vectune.adapters.kernel.DropoutMask;
-import io.vectune.adapters.kernel.LowRank;
 import io.vectune.adapters.kernel.RowKernels;
-import io.vectune.adapters.random.SplitMix;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -23,14 +22,12 @@ import org.jspecify.annotations.Nullable;
 /// A kind says how the factors follow from the parameters, and how their gradients lead back.
 abstract class FactoredAdapter extends LayerAdapter implements ProductMap, LowRankForm {
     private final float scaling;
-    private final double dropout;
-    private final long stream;
+    private final LowRankPath path;
 
     FactoredAdapter(String kind, LayerSite site, double scaling, double dropout) {
         super(kind, site);
         this.scaling = (float) scaling;
-        this.dropout = dropout;
-        this.stream = SplitMix.hash(site.name());
+        this.path = new LowRankPath(site, dropout);
     }
 
     /// A', current since the last refresh.
@@ -59,13 +56,14 @@ abstract class FactoredAdapter extends LayerAdapter implements ProductMap, LowRa
     }
 
     @Override
+    public final void addTerms(AdapterCall call, LowRankTerms terms, int column) {
+        Matrix h = call.savedOrTemporary(0, call.x().rows(), factorA().rows());
+        path.forward(call, factorA(), factorB(), scaling, h, terms, column);
+    }
+
+    @Override
     public final void applyToProduct(AdapterCall call, Matrix y) {
-        Workspace workspace = call.compute().workspace();
-        long mark = workspace.mark();
-        Matrix h = call.savedOrTemporary(0, y.rows(), factorA().rows());
-        LowRank.forward(call.compute(), dropped(call), factorA(), factorB(), scaling, h, y);
         RowKernels.addRow(call.compute(), y, call.bias());
-        workspace.release(mark);
     }
 
     @Override
@@ -73,14 +71,14 @@ abstract class FactoredAdapter extends LayerAdapter implements ProductMap, LowRa
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
         int width = factorA().rows();
         Matrix h = call.saved(0, gradOutput.rows(), width);
         Matrix gradH = workspace.matrix(gradOutput.rows(), width);
+        long mark = workspace.mark();
         Matrix gradB = workspace.matrix(outFeatures(), width);
         gradB.fill(0);
         Matrix gradA = null;
@@ -88,26 +86,9 @@ abstract class FactoredAdapter extends LayerAdapter implements ProductMap, LowRa
             gradA = workspace.matrix(width, inFeatures());
             gradA.fill(0);
         }
-        Matrix x = trainsA() ? dropped(call) : call.x();
-        LowRank.backward(compute, x, factorA(), factorB(), scaling, h, gradOutput, gradH, gradA, gradB, gradInput);
-        if (gradInput != null && drops(call)) {
-            DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
-        }
+        path.backward(call, factorA(), factorB(), scaling, h, gradOutput, gradH, gradA, gradB, gradInput);
         chain(compute, gradA, gradB, gradients);
         workspace.release(mark);
-    }
-
-    private boolean drops(AdapterCall call) {
-        return dropout > 0 && call.options().training();
-    }
-
-    private Matrix dropped(AdapterCall call) {
-        if (!drops(call)) {
-            return call.x();
-        }
-        Matrix masked = call.compute().workspace().matrix(call.x().rows(), inFeatures());
-        DropoutMask.apply(call.compute(), call.x(), dropout, call.options().dropoutSeed(), stream, masked);
-        return masked;
     }
 
     @Override

@@ -9,6 +9,7 @@ import io.vectune.adapters.AdapterParameter.Stored;
 import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.InputMap;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.ProductMap;
@@ -87,7 +88,7 @@ public final class Ia3 {
                 AdapterCall call,
                 Matrix gradOutput,
                 @Nullable Matrix gradProduct,
-                @Nullable Matrix gradInput,
+                @Nullable InputGradient gradInput,
                 List<Matrix> gradients) {
             double[] sums = new double[outFeatures()];
             RowKernels.columnDots(call.compute(), gradOutput, call.saved(0, gradOutput.rows(), outFeatures()), sums);

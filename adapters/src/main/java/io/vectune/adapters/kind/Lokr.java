@@ -8,6 +8,7 @@ import io.vectune.adapters.AdapterParameter.Role;
 import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.StoredShapes;
@@ -178,7 +179,7 @@ public final class Lokr extends LayerAdapter implements ProductMap {
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
@@ -207,7 +208,9 @@ public final class Lokr extends LayerAdapter implements ProductMap {
             if (!second.isFull()) {
                 MatMul.nn(compute, 1, gradInner, second.right(), gradStacked, false);
             }
-            RowKernels.unstackBlocks(compute, gradStacked, gradInput, false);
+            Matrix part = gradInput.part();
+            RowKernels.unstackBlocks(compute, gradStacked, part, false);
+            gradInput.add(part);
         }
         workspace.release(mark);
     }

@@ -8,17 +8,15 @@ import io.vectune.adapters.AdapterParameter.Role;
 import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.StartData;
 import io.vectune.adapters.StoredShapes;
-import io.vectune.adapters.kernel.DropoutMask;
-import io.vectune.adapters.kernel.LowRank;
 import io.vectune.adapters.kernel.RowKernels;
-import io.vectune.adapters.random.SplitMix;
 import io.vectune.runtime.compute.Compute;
-import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -38,9 +36,9 @@ import org.jspecify.annotations.Nullable;
 /// | loraB | (outFeatures, rank) | 0 | lora_B.weight |
 /// | loraBias | (outFeatures), only with lora_bias | 0 | lora_B.bias |
 ///
-/// Identity at start: exact, as B = 0. Forward saves h = x̃ Aᵀ.
+/// Identity at start: exact, as B = 0. Forward saves h = s x̃ Aᵀ.
 ///
-///     gH = s gY B    dB = s gYᵀ h    dA = gHᵀ x̃    dbB = s sum_t gY    gX = gY W + mask ⊙ (gH A)
+///     gH = s gY B    dB = gYᵀ h    dA = gHᵀ x̃    dbB = s sum_t gY    gX = gY W + mask ⊙ (gH A)
 ///
 /// Merge     W + s B A, b + s bB; the base is kept, so unmerging is dropping the merged copy
 /// Deviation dropout masks come from a counter-based hash, not from torch's generator
@@ -62,8 +60,7 @@ public final class Lora implements ProductMap, LowRankForm {
     private final LayerSite site;
     private final int rank;
     private final float scaling;
-    private final double dropout;
-    private final long stream;
+    private final LowRankPath path;
     private final boolean trainB;
     private final Matrix loraA;
     private final Matrix loraB;
@@ -73,8 +70,7 @@ public final class Lora implements ProductMap, LowRankForm {
         this.site = site;
         this.rank = rank;
         this.scaling = config.scalingOf(site, rank);
-        this.dropout = config.dropout();
-        this.stream = SplitMix.hash(site.name());
+        this.path = new LowRankPath(site, config.dropout());
         this.trainB = config.start().method() != LoraStart.Method.MICA;
         this.loraA = Matrix.allocate(arena, rank, inFeatures());
         this.loraB = Matrix.allocate(arena, outFeatures(), rank);
@@ -139,17 +135,18 @@ public final class Lora implements ProductMap, LowRankForm {
     }
 
     @Override
+    public void addTerms(AdapterCall call, LowRankTerms terms, int column) {
+        Matrix h = call.savedOrTemporary(0, call.x().rows(), rank);
+        path.forward(call, loraA, loraB, scaling, h, terms, column);
+    }
+
+    @Override
     public void applyToProduct(AdapterCall call, Matrix y) {
         Compute compute = call.compute();
-        Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
-        Matrix h = call.savedOrTemporary(0, call.x().rows(), rank);
-        LowRank.forward(compute, dropped(call), loraA, loraB, scaling, h, y);
         RowKernels.addRow(compute, y, call.bias());
         if (loraBias != null) {
             RowKernels.addScaledRow(compute, y, loraBias, scaling);
         }
-        workspace.release(mark);
     }
 
     @Override
@@ -157,49 +154,19 @@ public final class Lora implements ProductMap, LowRankForm {
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         Compute compute = call.compute();
-        Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
         int tokens = gradOutput.rows();
         Matrix h = call.saved(0, tokens, rank);
-        Matrix gradH = workspace.matrix(tokens, rank);
+        Matrix gradH = compute.workspace().matrix(tokens, rank);
         Matrix gradB = trainB ? gradients.get(1) : null;
-        LowRank.backward(
-                compute,
-                dropped(call),
-                loraA,
-                loraB,
-                scaling,
-                h,
-                gradOutput,
-                gradH,
-                gradients.get(0),
-                gradB,
-                gradInput);
-        if (gradInput != null && drops(call)) {
-            DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
-        }
+        path.backward(call, loraA, loraB, scaling, h, gradOutput, gradH, gradients.get(0), gradB, gradInput);
         if (loraBias != null) {
             double[] sums = new double[outFeatures()];
             RowKernels.columnSums(compute, gradOutput, sums);
             RowKernels.addToRow(gradients.getLast(), sums, scaling);
         }
-        workspace.release(mark);
-    }
-
-    private boolean drops(AdapterCall call) {
-        return dropout > 0 && call.options().training();
-    }
-
-    private Matrix dropped(AdapterCall call) {
-        if (!drops(call)) {
-            return call.x();
-        }
-        Matrix masked = call.compute().workspace().matrix(call.x().rows(), inFeatures());
-        DropoutMask.apply(call.compute(), call.x(), dropout, call.options().dropoutSeed(), stream, masked);
-        return masked;
     }
 
     @Override

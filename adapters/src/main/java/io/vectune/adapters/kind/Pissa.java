@@ -8,16 +8,15 @@ import io.vectune.adapters.AdapterParameter.Role;
 import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.StoredShapes;
-import io.vectune.adapters.kernel.DropoutMask;
-import io.vectune.adapters.kernel.LowRank;
 import io.vectune.adapters.kernel.RowKernels;
-import io.vectune.adapters.random.SplitMix;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
@@ -40,9 +39,9 @@ import org.jspecify.annotations.Nullable;
 /// | loraA, A0 | (rank, inFeatures) | sqrt(S/s) Vᵀ, or R | lora_A.weight; A0 is recomputed from W |
 /// | loraB, B0 | (outFeatures, rank) | U sqrt(S/s), or Q | lora_B.weight; B0 is recomputed from W |
 ///
-/// Identity at start: bitwise, as both differences are zeros. Forward saves h = x [A; A - A0]ᵀ (tokens, 2 rank).
+/// Identity at start: bitwise, as both differences are zeros. Forward saves h = s x [A; A - A0]ᵀ (tokens, 2 rank).
 ///
-///     gH' = s gY [B - B0, B0]    dB = s gYᵀ h_A    dA = (gH'_1 + gH'_2)ᵀ x    gX = gY W + gH' [A; A - A0]
+///     gH' = s gY [B - B0, B0]    dB = gYᵀ h_A    dA = (gH'_1 + gH'_2)ᵀ x    gX = gY W + gH' [A; A - A0]
 ///
 /// Merge     W + s [B - B0, B0] [A; A - A0]: an exact LoRA of rank 2 rank
 /// Source    peft tuners/lora/layer.py (pissa_init, olora_init)
@@ -64,8 +63,7 @@ public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm
 
     private final int rank;
     private final float scaling;
-    private final double dropout;
-    private final long stream;
+    private final LowRankPath path;
     private final Matrix loraA;
     private final Matrix loraB;
     private final Matrix startA;
@@ -77,8 +75,7 @@ public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm
         super(kind, site);
         this.rank = rank;
         this.scaling = config.scalingOf(site, rank);
-        this.dropout = config.dropout();
-        this.stream = SplitMix.hash(site.name());
+        this.path = new LowRankPath(site, config.dropout());
         this.loraA = Matrix.allocate(arena, rank, inFeatures());
         this.loraB = Matrix.allocate(arena, outFeatures(), rank);
         this.startA = Matrix.allocate(arena, rank, inFeatures());
@@ -123,13 +120,14 @@ public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm
     }
 
     @Override
+    public void addTerms(AdapterCall call, LowRankTerms terms, int column) {
+        Matrix h = call.savedOrTemporary(0, call.x().rows(), 2 * rank);
+        path.forward(call, stackedA, stackedB, scaling, h, terms, column);
+    }
+
+    @Override
     public void applyToProduct(AdapterCall call, Matrix y) {
-        Workspace workspace = call.compute().workspace();
-        long mark = workspace.mark();
-        Matrix h = call.savedOrTemporary(0, y.rows(), 2 * rank);
-        LowRank.forward(call.compute(), dropped(call), stackedA, stackedB, scaling, h, y);
         RowKernels.addRow(call.compute(), y, call.bias());
-        workspace.release(mark);
     }
 
     @Override
@@ -137,39 +135,25 @@ public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         Compute compute = call.compute();
         Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
         int tokens = gradOutput.rows();
         Matrix h = call.saved(0, tokens, 2 * rank);
         Matrix gradH = workspace.matrix(tokens, 2 * rank);
+        long mark = workspace.mark();
+        Matrix gradB = gradients.get(1);
         MatMul.nn(compute, scaling, gradOutput, stackedB, gradH, false);
-        MatMul.tn(compute, scaling, gradOutput, h.columns(0, rank), gradients.get(1), true);
+        MatMul.tn(compute, 1, gradOutput, h.columns(0, rank), gradB, true);
         if (gradInput != null) {
-            MatMul.nn(compute, 1, gradH, stackedA, gradInput, false);
-            if (drops(call)) {
-                DropoutMask.apply(compute, gradInput, dropout, call.options().dropoutSeed(), stream, gradInput);
-            }
+            path.backwardInput(call, gradH, stackedA, gradInput);
         }
-        Matrix first = gradH.columns(0, rank);
-        RowKernels.addScaled(compute, first, gradH.columns(rank, 2 * rank), 1);
-        MatMul.tn(compute, 1, first, dropped(call), gradients.get(0), true);
+        Matrix sum = workspace.matrix(tokens, rank);
+        RowKernels.copy(compute, gradH.columns(0, rank), sum);
+        RowKernels.addScaled(compute, sum, gradH.columns(rank, 2 * rank), 1);
+        MatMul.tn(compute, 1, sum, path.input(call), gradients.get(0), true);
         workspace.release(mark);
-    }
-
-    private boolean drops(AdapterCall call) {
-        return dropout > 0 && call.options().training();
-    }
-
-    private Matrix dropped(AdapterCall call) {
-        if (!drops(call)) {
-            return call.x();
-        }
-        Matrix masked = call.compute().workspace().matrix(call.x().rows(), inFeatures());
-        DropoutMask.apply(call.compute(), call.x(), dropout, call.options().dropoutSeed(), stream, masked);
-        return masked;
     }
 
     @Override

@@ -3,9 +3,11 @@ package io.vectune.models.decoder;
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterCall;
 import io.vectune.adapters.CallOptions;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.ProductMap;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.nn.Elementwise;
 import io.vectune.runtime.tensor.Matrix;
@@ -110,8 +112,18 @@ final class Projection {
     /// @param y (tokens, outFeatures)
     /// @param saved at least [#savedFloats] in one row, or null in inference
     void forward(Compute compute, Matrix x, Matrix y, @Nullable Matrix saved, CallSeed seed) {
+        Workspace workspace = compute.workspace();
+        long mark = workspace.mark();
         if (fused != null) {
-            MatMul.multiply(compute, fused, x, y, false);
+            LowRankTerms terms = new LowRankTerms();
+            long savedFrom = 0;
+            for (Member member : members) {
+                if (member.adapter instanceof ProductMap map) {
+                    map.addTerms(call(compute, member, x, saved, savedFrom, seed), terms, member.from);
+                }
+                savedFrom += savedFloats(member, x.rows());
+            }
+            MatMul.multiply(compute, fused, x, terms, y);
         }
         long savedFrom = 0;
         for (Member member : members) {
@@ -134,6 +146,7 @@ final class Projection {
             }
             savedFrom += savedFloats(member, x.rows());
         }
+        workspace.release(mark);
     }
 
     /// Backward of the same call: adds to the gradients of the adapters' parameters, overwrites gradInput.
@@ -153,7 +166,7 @@ final class Projection {
         long mark = workspace.mark();
         // dL/d(x Wᵀ): the gradient of the output itself, unless an adapter changes the product.
         Matrix gradProduct = changesProduct ? workspace.matrix(gradOutput.rows(), gradOutput.columns()) : gradOutput;
-        boolean written = false;
+        InputGradient input = gradInput == null ? null : new InputGradient(compute, gradInput);
         long savedFrom = 0;
         for (Member member : members) {
             Matrix part = part(gradOutput, member);
@@ -162,38 +175,32 @@ final class Projection {
                 if (changesProduct) {
                     part(gradProduct, member).copyFrom(part);
                 }
-                if (fused == null && gradInput != null) {
-                    MatMul.multiplyTransposed(compute, member.linear.weight(), part, gradInput, written);
-                    written = true;
+                if (fused == null && input != null) {
+                    input.addProduct(member.linear.weight(), part);
                 }
                 continue;
             }
-            long inner = workspace.mark();
-            Matrix target = gradInput != null && written ? workspace.matrix(x.rows(), inFeatures) : gradInput;
             AdapterCall call = call(compute, member, x, saved, savedFrom, seed);
             List<Matrix> own = gradients.getOrDefault(member.linear.name(), List.of());
-            boolean writes = target != null;
             if (fused != null && adapter instanceof ProductMap map) {
                 boolean adds = map.form() == ProductMap.Form.ADDS;
-                map.backwardProduct(call, part, adds ? null : part(gradProduct, member), target, own);
+                map.backwardProduct(call, part, adds ? null : part(gradProduct, member), input, own);
                 if (adds && changesProduct) {
                     part(gradProduct, member).copyFrom(part);
                 }
-                writes &= map.form() != ProductMap.Form.MAPS_OUTPUT;
             } else {
-                adapter.backward(call, part, target, own);
-            }
-            if (writes && gradInput != null && target != null) {
-                if (written) {
-                    Elementwise.add(compute, target, gradInput);
+                long inner = workspace.mark();
+                Matrix whole = input == null ? null : input.part();
+                adapter.backward(call, part, whole, own);
+                if (input != null && whole != null) {
+                    input.add(whole);
                 }
-                written = true;
+                workspace.release(inner);
             }
-            workspace.release(inner);
             savedFrom += savedFloats(member, x.rows());
         }
-        if (fused != null && gradInput != null) {
-            MatMul.multiplyTransposed(compute, fused, gradProduct, gradInput, written);
+        if (fused != null && input != null) {
+            input.addProduct(fused, gradProduct);
         }
         workspace.release(mark);
     }

@@ -2,11 +2,13 @@ package io.vectune.models.flux;
 
 import io.vectune.adapters.AdapterCall;
 import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.kind.DenseCopy;
 import io.vectune.models.decoder.Linear;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
+import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.nn.Elementwise;
 import io.vectune.runtime.tensor.Matrix;
@@ -65,13 +67,7 @@ final class WeightedUpdates implements ProductMap {
     }
 
     @Override
-    public void applyToProduct(AdapterCall call, Matrix y) {
-        Compute compute = call.compute();
-        Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
-        Matrix bias = workspace.matrix(1, outFeatures());
-        mergeBias(call.bias(), bias);
-        Elementwise.addBias(compute, bias, y);
+    public void addTerms(AdapterCall call, LowRankTerms terms, int column) {
         for (Part part : parts) {
             float weight = part.weight.value();
             if (weight == 0) {
@@ -79,10 +75,19 @@ final class WeightedUpdates implements ProductMap {
             }
             LowRankUpdate update = part.update;
             Matrix read = call.x().columns(0, update.a().columns());
-            Matrix h = workspace.matrix(read.rows(), update.rank());
-            MatMul.nt(compute, 1, read, update.a(), h, false);
-            MatMul.nt(compute, weight * update.scale(), h, update.b(), y, true);
+            Matrix h = call.compute().workspace().matrix(read.rows(), update.rank());
+            MatMul.nt(call.compute(), weight * update.scale(), read, update.a(), h, false);
+            terms.addForward(h, update.b(), column);
         }
+    }
+
+    @Override
+    public void applyToProduct(AdapterCall call, Matrix y) {
+        Workspace workspace = call.compute().workspace();
+        long mark = workspace.mark();
+        Matrix bias = workspace.matrix(1, outFeatures());
+        mergeBias(call.bias(), bias);
+        Elementwise.addBias(call.compute(), bias, y);
         workspace.release(mark);
     }
 
@@ -91,22 +96,18 @@ final class WeightedUpdates implements ProductMap {
             AdapterCall call,
             Matrix gradOutput,
             @Nullable Matrix gradProduct,
-            @Nullable Matrix gradInput,
+            @Nullable InputGradient gradInput,
             List<Matrix> gradients) {
         if (gradInput == null) {
             return;
         }
         Compute compute = call.compute();
-        Workspace workspace = compute.workspace();
-        long mark = workspace.mark();
-        gradInput.fill(0);
         for (Part part : parts) {
             LowRankUpdate update = part.update;
-            Matrix gradH = workspace.matrix(gradOutput.rows(), update.rank());
+            Matrix gradH = compute.workspace().matrix(gradOutput.rows(), update.rank());
             MatMul.nn(compute, part.weight.value() * update.scale(), gradOutput, update.b(), gradH, false);
-            MatMul.nn(compute, 1, gradH, update.a(), gradInput.columns(0, update.a().columns()), true);
+            gradInput.addTerm(gradH, update.a());
         }
-        workspace.release(mark);
     }
 
     @Override

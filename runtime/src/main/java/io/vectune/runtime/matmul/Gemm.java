@@ -13,6 +13,9 @@ import org.jspecify.annotations.Nullable;
 ///
 ///     c[i, j] (+)= alpha * sum_k left[i, k] * right[k, j]          or c[j, i], the result transposed
 ///
+/// [LowRankTerms] are one more block of k, multiplied right after the last of the others, while a tile's sums are in the
+/// first-level cache. A unit takes the ranks that its part of the weight needs.
+///
 /// Left and right are [Operand]s: matrices in either orientation, packed once a product into the form the kernels read,
 /// or weights, decoded block by block into the cache of the thread that multiplies with them. Blocks: k in equal
 /// steps of at most [TileKernels#MAX_DEPTH]; output in units of some hundred rows and columns, which are what the threads share out, so
@@ -66,6 +69,15 @@ final class Gemm implements ThreadTeam.Task {
         private float[] right = new float[0];
         private float[] tile = new float[0];
         private final float[] passing = new float[Operand.PASSING];
+
+        // The low-rank terms of the unit: how many ranks, the first of them, and where its rows and panels are.
+        private int ranks;
+        private int rankFrom;
+        private float[] termRows = new float[0];
+        private float[] termPanels = new float[0];
+        private float[] termsLeft = termRows;
+        private float[] termsRight = termPanels;
+        private int termsLeftAt;
     }
 
     private static final Operand NONE = new Operand();
@@ -76,6 +88,8 @@ final class Gemm implements ThreadTeam.Task {
     private final Local[] locals;
     private final Operand firstOperand = new Operand();
     private final Operand secondOperand = new Operand();
+    private final Operand leftTerms = new Operand();
+    private final Operand rightTerms = new Operand();
     private float[] packedLeft = new float[0];
     private float[] packedRight = new float[0];
 
@@ -87,6 +101,7 @@ final class Gemm implements ThreadTeam.Task {
     private boolean transposed;
     private float alpha;
     private boolean accumulate;
+    private @Nullable LowRankTerms terms;
 
     // The span that runs: rows [leftFrom, +leftCount) x columns [rightFrom, +rightCount), k in [depthFrom, +depth).
     private int leftFrom;
@@ -97,6 +112,8 @@ final class Gemm implements ThreadTeam.Task {
     private int depth;
     private int depthBlocks;
     private int blockDepth;
+    private int termDepth;
+    private int blocks;
     private int tiles;
     private int panels;
     private int packPanels;
@@ -137,7 +154,7 @@ final class Gemm implements ThreadTeam.Task {
         return multiply + packLeft + packRight + write;
     }
 
-    /// Runs one product.
+    /// Runs one product without low-rank terms.
     ///
     /// @param left its size is the number of rows of the result, or of columns if `transposed`
     /// @param k the length of the sums
@@ -150,8 +167,29 @@ final class Gemm implements ThreadTeam.Task {
             Matrix result,
             boolean transposed,
             boolean accumulate) {
+        product(team, left, right, k, alpha, result, transposed, accumulate, null);
+    }
+
+    /// Runs one product.
+    ///
+    /// @param terms of one large product of a weight and tokens; at most a block of them, or null
+    void product(
+            ThreadTeam team,
+            Operand left,
+            Operand right,
+            int k,
+            float alpha,
+            Matrix result,
+            boolean transposed,
+            boolean accumulate,
+            @Nullable LowRankTerms terms) {
         this.left = left;
         this.right = right;
+        this.terms = terms;
+        if (terms != null) {
+            leftTerms.of(terms, right.isDecoded(), left);
+            rightTerms.of(terms, left.isDecoded(), right);
+        }
         this.result = result;
         this.transposed = transposed;
         this.alpha = alpha;
@@ -164,9 +202,11 @@ final class Gemm implements ThreadTeam.Task {
             for (depthFrom = 0; depthFrom < k || depthFrom == 0; depthFrom += SPAN_DEPTH) {
                 depth = Math.min(k - depthFrom, SPAN_DEPTH);
                 // Blocks of equal depth, of whole groups of a quantized weight: no short last block.
-                int blocks = Math.max(1, (depth + MAX_DEPTH - 1) / MAX_DEPTH);
-                blockDepth = Math.min(MAX_DEPTH, Math.max(1, roundUp((depth + blocks - 1) / blocks, DEPTH_STEP)));
+                int fewest = Math.max(1, (depth + MAX_DEPTH - 1) / MAX_DEPTH);
+                blockDepth = Math.min(MAX_DEPTH, Math.max(1, roundUp((depth + fewest - 1) / fewest, DEPTH_STEP)));
                 depthBlocks = Math.max(1, (depth + blockDepth - 1) / blockDepth);
+                termDepth = terms != null && depthFrom + depth == k ? terms.rank() : 0;
+                blocks = termDepth == 0 ? depthBlocks : depthBlocks + 1;
                 this.accumulate = accumulate || depthFrom > 0;
                 int packed = -1;
                 for (rightFrom = 0; rightFrom < right.size(); rightFrom += rightSpan) {
@@ -188,8 +228,11 @@ final class Gemm implements ThreadTeam.Task {
             this.left = NONE;
             this.right = NONE;
             this.result = null;
+            this.terms = null;
             left.clear();
             right.clear();
+            leftTerms.clear();
+            rightTerms.clear();
         }
     }
 
@@ -206,19 +249,19 @@ final class Gemm implements ThreadTeam.Task {
         if (right.isDecoded()) {
             return;
         }
-        packedRight = grown(packedRight, (long) panels * panelWidth * depth);
+        packedRight = grown(packedRight, (long) panels * panelWidth * (depth + termDepth));
         phase = Phase.PACK_RIGHT;
         packPanels = right.depthIsRows() ? PACK_PANELS : 1;
-        run(team, (panels + packPanels - 1) / packPanels * depthBlocks, (long) rightCount * depth * 8);
+        run(team, (panels + packPanels - 1) / packPanels * blocks, (long) rightCount * depth * 8);
     }
 
     private void packLeft(ThreadTeam team) {
         if (left.isDecoded()) {
             return;
         }
-        packedLeft = grown(packedLeft, (long) tiles * tileRows * depthBlocks * LEFT_STRIDE);
+        packedLeft = grown(packedLeft, (long) tiles * tileRows * blocks * LEFT_STRIDE);
         phase = Phase.PACK_LEFT;
-        run(team, (leftCount + PACK_ROWS - 1) / PACK_ROWS * depthBlocks, (long) leftCount * depth * 8);
+        run(team, (leftCount + PACK_ROWS - 1) / PACK_ROWS * blocks, (long) leftCount * depth * 8);
     }
 
     private void multiply(ThreadTeam team) {
@@ -267,16 +310,36 @@ final class Gemm implements ThreadTeam.Task {
         }
     }
 
+    /// Whether a block of k is that of the low-rank terms.
+    private boolean isTerms(int block) {
+        return block == depthBlocks;
+    }
+
+    /// Length of a block of k.
+    private int depthOf(int block) {
+        return isTerms(block) ? termDepth : Math.min(blockDepth, depth - block * blockDepth);
+    }
+
+    /// First k of a block in its operand.
+    private int operandDepth(int block) {
+        return isTerms(block) ? 0 : depthFrom + block * blockDepth;
+    }
+
+    /// First k of a block in the packed panels of the span.
+    private int packedDepth(int block) {
+        return isTerms(block) ? depth : block * blockDepth;
+    }
+
     private void packLeftUnit(int unit, Local local) {
-        int block = unit % depthBlocks;
-        int row = unit / depthBlocks * PACK_ROWS;
-        int k = block * blockDepth;
-        left.toRows(
+        int block = unit % blocks;
+        int row = unit / blocks * PACK_ROWS;
+        Operand source = isTerms(block) ? leftTerms : left;
+        source.toRows(
                 kernels,
                 leftFrom + row,
                 Math.min(PACK_ROWS, leftCount - row),
-                depthFrom + k,
-                Math.min(blockDepth, depth - k),
+                operandDepth(block),
+                depthOf(block),
                 packedLeft,
                 (block * tiles * tileRows + row) * LEFT_STRIDE,
                 LEFT_STRIDE,
@@ -284,20 +347,22 @@ final class Gemm implements ThreadTeam.Task {
     }
 
     private void packRightUnit(int unit, Local local) {
-        int panel = unit / depthBlocks * packPanels;
-        int k = unit % depthBlocks * blockDepth;
+        int panel = unit / blocks * packPanels;
+        int block = unit % blocks;
         int column = panel * panelWidth;
         int columns = Math.min(packPanels * panelWidth, rightCount - column);
-        right.toPanels(
+        int panelLength = panelWidth * (depth + termDepth);
+        Operand source = isTerms(block) ? rightTerms : right;
+        source.toPanels(
                 kernels,
                 rightFrom + column,
                 columns,
-                depthFrom + k,
-                Math.min(blockDepth, depth - k),
+                operandDepth(block),
+                depthOf(block),
                 packedRight,
-                panel * panelWidth * depth,
-                panelWidth * depth,
-                k,
+                panel * panelLength,
+                panelLength,
+                packedDepth(block),
                 local.passing);
     }
 
@@ -314,6 +379,8 @@ final class Gemm implements ThreadTeam.Task {
         int columnTo = Math.min(rightCount, panelTo * panelWidth);
         int paddedRows = (tileTo - tileFrom) * tileRows;
         int cachedTiles = Math.max(1, CACHED_ROWS / tileRows);
+        int panelLength = panelWidth * (depth + termDepth);
+        int decodedLength = panelWidth * blockDepth;
         boolean single = depthBlocks == 1;
         long tileLength =
                 single
@@ -324,11 +391,12 @@ final class Gemm implements ThreadTeam.Task {
             local.left = grown(local.left, (long) paddedRows * LEFT_STRIDE);
         }
         if (right.isDecoded()) {
-            local.right = grown(local.right, (long) (panelTo - panelFrom) * panelWidth * blockDepth);
+            local.right = grown(local.right, (long) (panelTo - panelFrom) * decodedLength);
         }
+        prepareTerms(local, rowFrom, rowTo, columnFrom, columnTo);
         for (int block = 0; block < depthBlocks; block++) {
-            int k = block * blockDepth;
-            int count = Math.min(blockDepth, depth - k);
+            int k = packedDepth(block);
+            int count = depthOf(block);
             float[] leftRows = packedLeft;
             int leftAt = (block * tiles * tileRows + rowFrom) * LEFT_STRIDE;
             if (left.isDecoded()) {
@@ -338,7 +406,7 @@ final class Gemm implements ThreadTeam.Task {
                         kernels,
                         leftFrom + rowFrom,
                         rowTo - rowFrom,
-                        depthFrom + k,
+                        operandDepth(block),
                         count,
                         leftRows,
                         0,
@@ -350,11 +418,11 @@ final class Gemm implements ThreadTeam.Task {
                         kernels,
                         rightFrom + columnFrom,
                         columnTo - columnFrom,
-                        depthFrom + k,
+                        operandDepth(block),
                         count,
                         local.right,
                         0,
-                        panelWidth * blockDepth,
+                        decodedLength,
                         0,
                         local.passing);
             }
@@ -365,10 +433,10 @@ final class Gemm implements ThreadTeam.Task {
                     int columns = Math.min(columnTo - column, panelWidth);
                     int width = kernels.width(columns);
                     float[] rightPanel = packedRight;
-                    int rightAt = panel * panelWidth * depth + k * width;
+                    int rightAt = panel * panelLength + k * width;
                     if (right.isDecoded()) {
                         rightPanel = local.right;
-                        rightAt = (panel - panelFrom) * panelWidth * blockDepth;
+                        rightAt = (panel - panelFrom) * decodedLength;
                     }
                     int tileAt =
                             single
@@ -391,11 +459,13 @@ final class Gemm implements ThreadTeam.Task {
                         // The rows pass the next panel.
                         aheadAt =
                                 panel + 1 < panelTo
-                                        ? rightAt + panelWidth * depth
-                                        : panelFrom * panelWidth * depth + (k + count) * panelWidth;
+                                        ? rightAt + panelLength
+                                        : panelFrom * panelLength + (k + count) * panelWidth;
                         aheadShare = width * count / ((rows + tileRows - 1) / tileRows);
                     }
+                    boolean lastBlock = block == depthBlocks - 1;
                     multiplyTiles(
+                            local,
                             rows,
                             count,
                             leftRows,
@@ -403,13 +473,15 @@ final class Gemm implements ThreadTeam.Task {
                             rightPanel,
                             rightAt,
                             width,
-                            local.tile,
                             tileAt,
                             block == 0,
+                            lastBlock ? local.ranks : 0,
+                            local.termsLeftAt + (tile - tileFrom) * tileRows * LEFT_STRIDE,
+                            termPanelAt(local, panel, panelFrom, width),
                             ahead,
                             aheadAt,
                             aheadShare);
-                    if (block == depthBlocks - 1) {
+                    if (lastBlock) {
                         write(local.tile, tileAt, width, tile * tileRows, rows, column, columns);
                     }
                 }
@@ -417,7 +489,59 @@ final class Gemm implements ThreadTeam.Task {
         }
     }
 
+    /// Finds, and decodes where they are not packed, the ranks that a unit takes of the low-rank terms.
+    private void prepareTerms(Local local, int rowFrom, int rowTo, int columnFrom, int columnTo) {
+        local.ranks = 0;
+        LowRankTerms added = terms;
+        if (added == null || termDepth == 0) {
+            return;
+        }
+        int from = left.isDecoded() ? leftFrom + rowFrom : rightFrom + columnFrom;
+        int to = left.isDecoded() ? leftFrom + rowTo : rightFrom + columnTo;
+        local.rankFrom = added.rankFrom(from, to);
+        local.ranks = added.rankTo(from, to) - local.rankFrom;
+        int rows = rowTo - rowFrom;
+        int columns = columnTo - columnFrom;
+        if (left.isDecoded()) {
+            local.termRows = grown(local.termRows, (long) roundUp(rows, tileRows) * LEFT_STRIDE);
+            local.termsLeft = local.termRows;
+            local.termsLeftAt = 0;
+            leftTerms.toRows(
+                    kernels, from, rows, local.rankFrom, local.ranks, local.termRows, 0, LEFT_STRIDE, local.passing);
+        } else {
+            local.termsLeft = packedLeft;
+            local.termsLeftAt = (depthBlocks * tiles * tileRows + rowFrom) * LEFT_STRIDE + local.rankFrom;
+        }
+        if (right.isDecoded()) {
+            int panelLength = panelWidth * local.ranks;
+            local.termPanels = grown(local.termPanels, (long) units(columns, panelWidth) * panelLength);
+            local.termsRight = local.termPanels;
+            rightTerms.toPanels(
+                    kernels,
+                    from,
+                    columns,
+                    local.rankFrom,
+                    local.ranks,
+                    local.termPanels,
+                    0,
+                    panelLength,
+                    0,
+                    local.passing);
+        } else {
+            local.termsRight = packedRight;
+        }
+    }
+
+    /// Where the ranks of a unit start in a panel of the low-rank terms.
+    private int termPanelAt(Local local, int panel, int panelFrom, int width) {
+        return right.isDecoded()
+                ? (panel - panelFrom) * panelWidth * local.ranks
+                : panel * panelWidth * (depth + termDepth) + (depth + local.rankFrom) * width;
+    }
+
+    /// One block of k, and of the low-rank terms `ranks`, for the rows and one panel.
     private void multiplyTiles(
+            Local local,
             int rows,
             int depth,
             float[] leftRows,
@@ -425,30 +549,40 @@ final class Gemm implements ThreadTeam.Task {
             float[] rightPanel,
             int rightAt,
             int width,
-            float[] tile,
             int tileAt,
             boolean fresh,
+            int ranks,
+            int termsLeftAt,
+            int termsRightAt,
             float[] ahead,
             int aheadAt,
             int aheadShare) {
+        float[] tile = local.tile;
         int lastAhead = ahead.length - AHEAD_STEP * depth;
         for (int row = 0; row < rows; row += tileRows) {
             int at = tileAt + row * width;
             if (fresh) {
                 Arrays.fill(tile, at, at + tileRows * width, 0f);
             }
-            kernels.multiply(
-                    Math.min(tileRows, rows - row),
-                    depth,
-                    leftRows,
-                    leftAt + row * LEFT_STRIDE,
-                    rightPanel,
-                    rightAt,
-                    width,
-                    tile,
-                    at,
-                    ahead,
-                    Math.max(0, Math.min(aheadAt + row / tileRows * aheadShare, lastAhead)));
+            int tileRow = Math.min(tileRows, rows - row);
+            int next = Math.max(0, Math.min(aheadAt + row / tileRows * aheadShare, lastAhead));
+            int from = leftAt + row * LEFT_STRIDE;
+            kernels.multiply(tileRow, depth, leftRows, from, rightPanel, rightAt, width, tile, at, ahead, next);
+            if (ranks > 0) {
+                int termFrom = termsLeftAt + row * LEFT_STRIDE;
+                kernels.multiply(
+                        tileRow,
+                        ranks,
+                        local.termsLeft,
+                        termFrom,
+                        local.termsRight,
+                        termsRightAt,
+                        width,
+                        tile,
+                        at,
+                        local.termsRight,
+                        termsRightAt);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.ExpandedWeight;
 import io.vectune.runtime.weight.Weight;
+import org.jspecify.annotations.Nullable;
 
 /// The matrix products of training and inference. x, y, gradients are f32; a weight may have any format.
 ///
@@ -17,6 +18,27 @@ public final class MatMul {
     /// @param x (tokens, inFeatures)
     /// @param y (tokens, outFeatures)
     public static void multiply(Compute compute, Weight weight, Matrix x, Matrix y, boolean accumulate) {
+        multiply(compute, weight, x, y, accumulate, null);
+    }
+
+    /// y = x Wᵀ + the terms, with as few passes over y as the number of tokens allows.
+    ///
+    /// @param x (tokens, inFeatures)
+    /// @param y (tokens, outFeatures)
+    public static void multiply(Compute compute, Weight weight, Matrix x, LowRankTerms terms, Matrix y) {
+        terms.check(y.rows(), y.columns());
+        if (terms.isEmpty()) {
+            multiply(compute, weight, x, y, false);
+        } else if (x.rows() > weight.fewTokens() && terms.fitInBlock()) {
+            multiply(compute, weight, x, y, false, terms);
+        } else {
+            multiply(compute, weight, x, y, false);
+            terms.addTo(compute, y, true);
+        }
+    }
+
+    private static void multiply(
+            Compute compute, Weight weight, Matrix x, Matrix y, boolean accumulate, @Nullable LowRankTerms terms) {
         int inFeatures = weight.inFeatures();
         check("x", x, x.rows(), inFeatures);
         check("y", y, x.rows(), weight.outFeatures());
@@ -24,7 +46,7 @@ public final class MatMul {
             return;
         }
         if (weight instanceof ExpandedWeight wide) {
-            multiply(compute, wide.base(), x.columns(0, wide.base().inFeatures()), y, accumulate);
+            multiply(compute, wide.base(), x.columns(0, wide.base().inFeatures()), y, accumulate, terms);
             return;
         }
         Products products = Products.take(compute);
@@ -33,7 +55,7 @@ public final class MatMul {
                 Gemm gemm = products.gemm();
                 Operand rows = gemm.first().of(weight, false);
                 Operand tokens = gemm.second().of(x, false);
-                gemm.product(compute.team(), rows, tokens, inFeatures, 1f, y, true, accumulate);
+                gemm.product(compute.team(), rows, tokens, inFeatures, 1f, y, true, accumulate, terms);
             } else if (accumulate) {
                 long mark = compute.workspace().mark();
                 Matrix added = compute.workspace().matrix(y.rows(), y.columns());
@@ -54,6 +76,37 @@ public final class MatMul {
     /// @param gradInput (tokens, inFeatures)
     public static void multiplyTransposed(
             Compute compute, Weight weight, Matrix gradOutput, Matrix gradInput, boolean accumulate) {
+        multiplyTransposed(compute, weight, gradOutput, gradInput, accumulate, null);
+    }
+
+    /// gradInput (+)= gradOutput W + the terms, in one pass over gradInput.
+    ///
+    /// @param gradOutput (tokens, outFeatures)
+    /// @param gradInput (tokens, inFeatures)
+    public static void multiplyTransposed(
+            Compute compute,
+            Weight weight,
+            Matrix gradOutput,
+            LowRankTerms terms,
+            Matrix gradInput,
+            boolean accumulate) {
+        terms.check(gradInput.rows(), gradInput.columns());
+        // A widened weight reads some of the columns, the terms may reach all.
+        if (terms.isEmpty() || !terms.fitInBlock() || weight instanceof ExpandedWeight) {
+            multiplyTransposed(compute, weight, gradOutput, gradInput, accumulate);
+            terms.addTo(compute, gradInput, true);
+        } else {
+            multiplyTransposed(compute, weight, gradOutput, gradInput, accumulate, terms);
+        }
+    }
+
+    private static void multiplyTransposed(
+            Compute compute,
+            Weight weight,
+            Matrix gradOutput,
+            Matrix gradInput,
+            boolean accumulate,
+            @Nullable LowRankTerms terms) {
         int inFeatures = weight.inFeatures();
         check("gradOutput", gradOutput, gradOutput.rows(), weight.outFeatures());
         check("gradInput", gradInput, gradOutput.rows(), inFeatures);
@@ -62,7 +115,7 @@ public final class MatMul {
         }
         if (weight instanceof ExpandedWeight wide) {
             int stored = wide.base().inFeatures();
-            multiplyTransposed(compute, wide.base(), gradOutput, gradInput.columns(0, stored), accumulate);
+            multiplyTransposed(compute, wide.base(), gradOutput, gradInput.columns(0, stored), accumulate, terms);
             if (!accumulate) {
                 gradInput.columns(stored, inFeatures).fill(0);
             }
@@ -73,7 +126,8 @@ public final class MatMul {
             Gemm gemm = products.gemm();
             Operand tokens = gemm.first().of(gradOutput, false);
             Operand columns = gemm.second().of(weight, true);
-            gemm.product(compute.team(), tokens, columns, weight.outFeatures(), 1f, gradInput, false, accumulate);
+            int depth = weight.outFeatures();
+            gemm.product(compute.team(), tokens, columns, depth, 1f, gradInput, false, accumulate, terms);
         } finally {
             products.release();
         }

@@ -35,6 +35,8 @@ final class Operand {
     private long origin;
     private long stride;
     private @Nullable Weight weight;
+    private @Nullable LowRankTerms terms;
+    private boolean tokensSide;
     private boolean depthIsRows;
     private int size;
 
@@ -44,6 +46,7 @@ final class Operand {
         this.origin = matrix.offset();
         this.stride = matrix.stride();
         this.weight = null;
+        this.terms = null;
         this.depthIsRows = depthIsRows;
         this.size = depthIsRows ? matrix.columns() : matrix.rows();
         return this;
@@ -53,8 +56,22 @@ final class Operand {
     Operand of(Weight weight, boolean depthIsRows) {
         this.segment = null;
         this.weight = weight;
+        this.terms = null;
         this.depthIsRows = depthIsRows;
         this.size = depthIsRows ? weight.inFeatures() : weight.outFeatures();
+        return this;
+    }
+
+    /// What low-rank terms add to the sums of `side`, which is one side of the large product.
+    ///
+    /// @param tokensSide whether `side` holds the tokens; the other one holds the weight
+    Operand of(LowRankTerms terms, boolean tokensSide, Operand side) {
+        this.segment = null;
+        this.weight = null;
+        this.terms = terms;
+        this.tokensSide = tokensSide;
+        this.depthIsRows = side.depthIsRows;
+        this.size = side.size;
         return this;
     }
 
@@ -62,6 +79,7 @@ final class Operand {
     void clear() {
         segment = null;
         weight = null;
+        terms = null;
     }
 
     int size() {
@@ -168,7 +186,12 @@ final class Operand {
     private void read(int row, int rows, int column, int columns, float[] target, int offset, int targetStride) {
         Weight format = weight;
         MemorySegment source = segment;
-        if (format != null) {
+        LowRankTerms added = terms;
+        if (added != null && tokensSide) {
+            added.readTokens(row, rows, column, columns, target, offset, targetStride);
+        } else if (added != null) {
+            added.readColumns(row, rows, column, columns, target, offset, targetStride);
+        } else if (format != null) {
             format.decode(row, row + rows, column, column + columns, target, offset, targetStride);
         } else if (source != null) {
             for (int i = 0; i < rows; i++) {
