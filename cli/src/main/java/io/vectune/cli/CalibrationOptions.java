@@ -2,6 +2,7 @@ package io.vectune.cli;
 
 import io.vectune.adapters.calibration.Eva;
 import io.vectune.models.decoder.Linear;
+import io.vectune.models.load.ModelText;
 import io.vectune.models.train.CalibratedStart;
 import io.vectune.models.train.TokenRow;
 import io.vectune.runtime.weight.Weight;
@@ -46,7 +47,7 @@ final class CalibrationOptions {
     private boolean uncentered;
 
     /// Reads the data.
-    CalibratedStart start(Host host, TextSide text, DataOptionsMixin data, Output output) {
+    CalibratedStart start(Host host, ModelText text, DataOptionsMixin data, Output output) {
         Path wanted = calibration;
         Path unwanted = opposite;
         if (wanted == null && unwanted != null) {

@@ -3,6 +3,7 @@ package io.vectune.cli;
 import io.vectune.models.data.DataOptions;
 import io.vectune.models.data.DataSet;
 import io.vectune.models.decoder.DecoderModel;
+import io.vectune.models.load.ModelText;
 import java.nio.file.Path;
 import picocli.CommandLine.Option;
 
@@ -33,17 +34,18 @@ final class DataOptionsMixin {
     }
 
     /// Reads the rows; says what was cut.
-    DataSet load(TextSide text, DecoderModel model, Output output) {
+    DataSet load(ModelText text, DecoderModel model, Output output) {
         return load(data, text, model, output);
     }
 
     /// Reads the rows of another file in the same way.
-    DataSet load(Path file, TextSide text, DecoderModel model, Output output) {
+    DataSet load(Path file, ModelText text, DecoderModel model, Output output) {
         return load(file, maxLength, appendEos, text, model, output);
     }
 
     /// Reads the rows of a file; says what was cut or has no loss, and what is longer than the model's positions.
-    static DataSet load(Path file, int maxLength, boolean appendEos, TextSide text, DecoderModel model, Output output) {
+    static DataSet load(
+            Path file, int maxLength, boolean appendEos, ModelText text, DecoderModel model, Output output) {
         if (maxLength < 2) {
             throw new UsageException("--max-length: expected at least 2 tokens, found " + maxLength);
         }

@@ -2,6 +2,7 @@ package io.vectune.cli;
 
 import io.vectune.models.data.DataSet;
 import io.vectune.models.eval.Evaluation;
+import io.vectune.models.load.ModelText;
 import io.vectune.runtime.VectuneException;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -43,7 +44,7 @@ final class EvalCommand implements Callable<Integer> {
     public Integer call() {
         Output output = Output.of(spec);
         try (Host opened = host.open(quantize.quantizer())) {
-            DataSet rows = data.load(TextSide.of(host.model()), opened.model(), output);
+            DataSet rows = data.load(ModelText.of(host.model()), opened.model(), output);
             long start = System.nanoTime();
             Evaluation evaluation;
             try (Progress progress = Progress.start(output.err(), "eval", rows.rows().size(), "rows")) {

@@ -6,6 +6,7 @@ import io.vectune.models.generate.GenerationOptions;
 import io.vectune.models.generate.TextGeneration;
 import io.vectune.models.generate.TextGeneration.Continuation;
 import io.vectune.models.load.GenerationDefaults;
+import io.vectune.models.load.ModelText;
 import io.vectune.models.text.ChatFormat;
 import io.vectune.models.text.StreamingDecoder;
 import java.io.BufferedReader;
@@ -137,7 +138,7 @@ final class GenerateCommand implements Callable<Integer> {
             throw new UsageException("--system belongs to --message and --chat, found --prompt");
         }
         try (Host opened = host.open(quantize.quantizer())) {
-            TextSide text = TextSide.of(host.model());
+            ModelText text = ModelText.of(host.model());
             GenerationOptions options = options(stopTokens(opened.loaded().generation(), text));
             int positions = opened.model().config().maxPositionEmbeddings();
             requireContext(positions);
@@ -192,7 +193,7 @@ final class GenerateCommand implements Callable<Integer> {
         }
     }
 
-    private Set<Integer> stopTokens(GenerationDefaults defaults, TextSide text) {
+    private Set<Integer> stopTokens(GenerationDefaults defaults, ModelText text) {
         if (ignoreEos) {
             return Set.of();
         }
@@ -201,7 +202,7 @@ final class GenerateCommand implements Callable<Integer> {
         return stop;
     }
 
-    private int[] prompt(TextSide text) {
+    private int[] prompt(ModelText text) {
         if (source.prompt != null) {
             return text.tokenizer().encode(source.prompt, true);
         }
@@ -218,7 +219,7 @@ final class GenerateCommand implements Callable<Integer> {
         return messages;
     }
 
-    private ChatFormat format(TextSide text) {
+    private ChatFormat format(ModelText text) {
         ChatFormat format = text.chat();
         if (format == null) {
             throw new UsageException(host.model() + ": the model has no chat template; use --prompt");
@@ -231,7 +232,7 @@ final class GenerateCommand implements Callable<Integer> {
             Output output,
             DecoderModel model,
             DecoderSession session,
-            TextSide text,
+            ModelText text,
             int[] prompt,
             int held,
             GenerationOptions options) {
@@ -281,7 +282,7 @@ final class GenerateCommand implements Callable<Integer> {
         return continuation;
     }
 
-    private void chat(Output output, Host opened, TextSide text, GenerationOptions options) throws IOException {
+    private void chat(Output output, Host opened, ModelText text, GenerationOptions options) throws IOException {
         ChatFormat format = format(text);
         List<Map<String, Object>> messages = conversation();
         int capacity = context == null ? Math.min(opened.model().config().maxPositionEmbeddings(), 8192) : context;

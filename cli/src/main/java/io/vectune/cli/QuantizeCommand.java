@@ -10,6 +10,7 @@ import io.vectune.models.checkpoint.QuantizeCheckpoint;
 import io.vectune.models.data.DataSet;
 import io.vectune.models.eval.Calibration;
 import io.vectune.models.eval.LayerMoments;
+import io.vectune.models.load.ModelText;
 import io.vectune.quant.QuantizeOptions;
 import io.vectune.quant.Quantizers;
 import io.vectune.quant.WeightQuantizer;
@@ -219,7 +220,7 @@ final class QuantizeCommand implements Callable<Integer> {
         }
         try (Host host = Host.open(model.path(), null, List.of(), threads.size())) {
             DataSet rows =
-                    DataOptionsMixin.load(data, maxLength, false, TextSide.of(model.path()), host.model(), output);
+                    DataOptionsMixin.load(data, maxLength, false, ModelText.of(model.path()), host.model(), output);
             try (Progress progress = Progress.start(output.err(), "calibrate", rows.rows().size(), "rows")) {
                 return Calibration.of(
                         host.model(), host.compute(), rows.rows(), targetBits != null, done -> progress.at(done, ""));

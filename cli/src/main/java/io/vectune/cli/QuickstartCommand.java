@@ -11,6 +11,7 @@ import io.vectune.models.decoder.DecoderSession;
 import io.vectune.models.eval.Evaluation;
 import io.vectune.models.generate.GenerationOptions;
 import io.vectune.models.generate.TextGeneration;
+import io.vectune.models.load.ModelText;
 import io.vectune.models.train.BatchPlan;
 import io.vectune.models.train.LearningRateSchedule;
 import io.vectune.models.train.OptimizerChoice;
@@ -101,7 +102,7 @@ final class QuickstartCommand implements Callable<Integer> {
                 Progress.bytes(host.loaded().decoder().storageBytes()),
                 quantized.layers().getFirst().linears().getFirst().weight().description(),
                 Progress.bytes(quantized.storageBytes()));
-        TextSide text = TextSide.of(model);
+        ModelText text = ModelText.of(model);
         DataOptions options = new DataOptions(64, false, quantized.config().vocabSize());
         DataSet train = DataSet.load(model.resolve("task/train.jsonl"), text, options);
         DataSet test = DataSet.load(model.resolve("task/test.jsonl"), text, options);
@@ -175,7 +176,7 @@ final class QuickstartCommand implements Callable<Integer> {
         return Evaluation.of(host.model(), adapters, host.compute(), rows.rows(), done -> {});
     }
 
-    private static String generate(Host host, Map<String, Adapter> adapters, TextSide text, String prompt) {
+    private static String generate(Host host, Map<String, Adapter> adapters, ModelText text, String prompt) {
         int[] ids = text.tokenizer().encode(prompt, true);
         GenerationOptions options = GenerationOptions.greedy(16, host.loaded().generation().endTokens());
         try (DecoderSession session =

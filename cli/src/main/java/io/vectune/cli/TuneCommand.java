@@ -6,6 +6,7 @@ import io.vectune.adapters.file.AdapterFiles;
 import io.vectune.models.data.DataSet;
 import io.vectune.models.flux.FlowMatching;
 import io.vectune.models.load.FluxLoader;
+import io.vectune.models.load.ModelText;
 import io.vectune.models.train.BatchPlan;
 import io.vectune.models.train.CalibratedStart;
 import io.vectune.models.train.StepLog;
@@ -145,7 +146,7 @@ final class TuneCommand implements Callable<Integer> {
         TuneTarget target = TuneTarget.of(out.path(), start.initFrom);
         try (OutputLock _ = target.lock(resume, out.force());
                 Host host = Host.open(model.path(), quantize.quantizer(), List.of(), threads.size())) {
-            TextSide text = TextSide.of(model.path());
+            ModelText text = ModelText.of(model.path());
             DataSet rows = data.load(text, host.model(), output);
             BatchPlan batches = steps.batches(rows, seed);
             TrainerOptions options = options(rows.rows().size());
@@ -222,7 +223,7 @@ final class TuneCommand implements Callable<Integer> {
         return optimizer.of(steps.total(rows), gradientCheckpointing, seed);
     }
 
-    private AdapterSet adapters(Host host, TextSide text, Output output, int totalSteps) {
+    private AdapterSet adapters(Host host, ModelText text, Output output, int totalSteps) {
         Path initFrom = start.initFrom;
         if (initFrom != null) {
             adapter.requireNone("--init-from");

@@ -1,8 +1,7 @@
-package io.vectune.cli;
+package io.vectune.models.load;
 
 import io.vectune.models.chat.ChatTemplate;
 import io.vectune.models.data.TextTools;
-import io.vectune.models.load.ModelTensors;
 import io.vectune.models.text.ChatFormat;
 import io.vectune.models.text.GgufTokenizer;
 import io.vectune.models.text.Tokenizer;
@@ -13,18 +12,20 @@ import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 
 /// The text side of a model, read when it is first asked for: its tokenizer, and its chat format if it has one.
-final class TextSide implements TextTools {
+///
+/// Immutable once read; not for use by two threads before its first answer.
+public final class ModelText implements TextTools {
     private final Path model;
     private @Nullable Tokenizer tokenizer;
     private @Nullable ChatFormat chat;
 
-    private TextSide(Path model) {
+    private ModelText(Path model) {
         this.model = model;
     }
 
-    /// The text side of a model directory or a GGUF file.
-    static TextSide of(Path model) {
-        return new TextSide(model);
+    /// The text side of a model directory, a GGUF file, or a qmodel.pt beside its tokenizer. Reads nothing yet.
+    public static ModelText of(Path model) {
+        return new ModelText(model);
     }
 
     @Override
