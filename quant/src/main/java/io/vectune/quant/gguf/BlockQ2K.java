@@ -26,15 +26,23 @@ final class BlockQ2K extends GgufBlockFormat {
     private static final int SUPER_SCALE = 80;
     private static final int SUPER_MINIMUM = 82;
 
-    private BlockQ2K() {}
+    private BlockQ2K() {
+        super(16, true, 2);
+    }
 
     @Override
-    float value(MemorySegment segment, long block, int i) {
-        int code = unsignedByte(segment, block + CODES + 32L * (i / 128) + i % 32) >>> (2 * (i % 128 / 32)) & 3;
-        int group = unsignedByte(segment, block + i / 16);
-        float scale = half(segment, block + SUPER_SCALE) * (group & 15);
-        float minimum = half(segment, block + SUPER_MINIMUM) * (group >>> 4);
-        return scale * code - minimum;
+    int code(MemorySegment segment, long block, int i) {
+        return unsignedByte(segment, block + CODES + 32L * (i / 128) + i % 32) >>> (2 * (i % 128 / 32)) & 3;
+    }
+
+    @Override
+    float scale(MemorySegment segment, long block, int group) {
+        return half(segment, block + SUPER_SCALE) * (unsignedByte(segment, block + group) & 15);
+    }
+
+    @Override
+    float minimum(MemorySegment segment, long block, int group) {
+        return -(half(segment, block + SUPER_MINIMUM) * (unsignedByte(segment, block + group) >>> 4));
     }
 
     @Override

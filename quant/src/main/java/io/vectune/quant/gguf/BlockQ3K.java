@@ -28,16 +28,19 @@ final class BlockQ3K extends GgufBlockFormat {
     private static final int SCALES = 96;
     private static final int SUPER_SCALE = 108;
 
-    private BlockQ3K() {}
-
-    @Override
-    float value(MemorySegment segment, long block, int i) {
-        int low = unsignedByte(segment, block + CODES + 32L * (i / 128) + i % 32) >>> (2 * (i % 128 / 32)) & 3;
-        int high = unsignedByte(segment, block + i % 32) >>> (i / 32) & 1;
-        return scale(segment, block, i / 16) * ((low | (high << 2)) - 4);
+    private BlockQ3K() {
+        super(16, false, 4);
     }
 
-    private static float scale(MemorySegment segment, long block, int group) {
+    @Override
+    int code(MemorySegment segment, long block, int i) {
+        int low = unsignedByte(segment, block + CODES + 32L * (i / 128) + i % 32) >>> (2 * (i % 128 / 32)) & 3;
+        int high = unsignedByte(segment, block + i % 32) >>> (i / 32) & 1;
+        return low | (high << 2);
+    }
+
+    @Override
+    float scale(MemorySegment segment, long block, int group) {
         int low = unsignedByte(segment, block + SCALES + group % 8) >>> (4 * (group / 8)) & 15;
         int high = unsignedByte(segment, block + SCALES + 8 + group % 4) >>> (2 * (group / 4)) & 3;
         return half(segment, block + SUPER_SCALE) * ((low | (high << 4)) - 32);
@@ -53,7 +56,7 @@ final class BlockQ3K extends GgufBlockFormat {
         }
     }
 
-    private static FloatVector values(MemorySegment segment, long at, int i) {
+    private FloatVector values(MemorySegment segment, long at, int i) {
         IntVector low =
                 Lanes.unsignedBytes(segment, at + CODES + 32L * (i / 128) + i % 32)
                         .lanewise(VectorOperators.LSHR, 2 * (i % 128 / 32))
@@ -79,7 +82,7 @@ final class BlockQ3K extends GgufBlockFormat {
         }
     }
 
-    private static float dot(MemorySegment segment, long offset, int blocks, float[] x, int xOffset) {
+    private float dot(MemorySegment segment, long offset, int blocks, float[] x, int xOffset) {
         FloatVector sum = FloatVector.zero(F32);
         for (int block = 0; block < blocks; block++) {
             long at = offset + (long) block * BYTES;

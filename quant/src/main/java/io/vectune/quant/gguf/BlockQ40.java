@@ -23,12 +23,18 @@ final class BlockQ40 extends GgufBlockFormat {
     private static final int BYTES = 18;
     private static final int CODES = 2;
 
-    private BlockQ40() {}
+    private BlockQ40() {
+        super(ELEMENTS, false, 8);
+    }
 
     @Override
-    float value(MemorySegment segment, long block, int i) {
-        int code = unsignedByte(segment, block + CODES + i % 16) >>> (4 * (i / 16)) & 15;
-        return half(segment, block) * (code - 8);
+    int code(MemorySegment segment, long block, int i) {
+        return unsignedByte(segment, block + CODES + i % 16) >>> (4 * (i / 16)) & 15;
+    }
+
+    @Override
+    float scale(MemorySegment segment, long block, int group) {
+        return half(segment, block);
     }
 
     @Override

@@ -25,12 +25,23 @@ final class BlockQ41 extends GgufBlockFormat {
     private static final int MINIMUM = 2;
     private static final int CODES = 4;
 
-    private BlockQ41() {}
+    private BlockQ41() {
+        super(ELEMENTS, true, 8);
+    }
 
     @Override
-    float value(MemorySegment segment, long block, int i) {
-        int code = unsignedByte(segment, block + CODES + i % 16) >>> (4 * (i / 16)) & 15;
-        return half(segment, block) * code + half(segment, block + MINIMUM);
+    int code(MemorySegment segment, long block, int i) {
+        return unsignedByte(segment, block + CODES + i % 16) >>> (4 * (i / 16)) & 15;
+    }
+
+    @Override
+    float scale(MemorySegment segment, long block, int group) {
+        return half(segment, block);
+    }
+
+    @Override
+    float minimum(MemorySegment segment, long block, int group) {
+        return half(segment, block + MINIMUM);
     }
 
     @Override

@@ -26,34 +26,23 @@ final class BlockQ4K extends GgufBlockFormat {
     private static final int SCALES = 4;
     private static final int CODES = 16;
 
-    private BlockQ4K() {}
-
-    @Override
-    float value(MemorySegment segment, long block, int i) {
-        int group = i / 32;
-        int code = unsignedByte(segment, block + CODES + 32L * (group / 2) + i % 32) >>> (4 * (group & 1)) & 15;
-        float scale = half(segment, block) * SixBitScales.scale(segment, block + SCALES, group);
-        float minimum = half(segment, block + SUPER_MINIMUM) * SixBitScales.minimum(segment, block + SCALES, group);
-        return scale * code - minimum;
+    private BlockQ4K() {
+        super(32, true, 8);
     }
 
-    /// Codes and group values of one row, for the fused product: factor superScale * scale, offset -superMinimum *
-    /// minimum.
-    static void read(MemorySegment segment, int row, byte[] codes, float[] factor, float[] offset) {
-        int blocks = codes.length / ELEMENTS;
-        for (int i = 0; i < blocks; i++) {
-            long block = ((long) row * blocks + i) * BYTES;
-            float superScale = half(segment, block);
-            float superMinimum = half(segment, block + SUPER_MINIMUM);
-            for (int group = 0; group < 8; group++) {
-                factor[8 * i + group] = superScale * SixBitScales.scale(segment, block + SCALES, group);
-                offset[8 * i + group] = -(superMinimum * SixBitScales.minimum(segment, block + SCALES, group));
-                for (int j = 0; j < 32; j++) {
-                    int pair = unsignedByte(segment, block + CODES + 32L * (group / 2) + j);
-                    codes[ELEMENTS * i + 32 * group + j] = (byte) (pair >>> (4 * (group & 1)) & 15);
-                }
-            }
-        }
+    @Override
+    int code(MemorySegment segment, long block, int i) {
+        return unsignedByte(segment, block + CODES + 32L * (i / 64) + i % 32) >>> (4 * (i / 32 & 1)) & 15;
+    }
+
+    @Override
+    float scale(MemorySegment segment, long block, int group) {
+        return half(segment, block) * SixBitScales.scale(segment, block + SCALES, group);
+    }
+
+    @Override
+    float minimum(MemorySegment segment, long block, int group) {
+        return -(half(segment, block + SUPER_MINIMUM) * SixBitScales.minimum(segment, block + SCALES, group));
     }
 
     @Override

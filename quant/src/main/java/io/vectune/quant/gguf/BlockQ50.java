@@ -25,13 +25,19 @@ final class BlockQ50 extends GgufBlockFormat {
     private static final int HIGH_BITS = 2;
     private static final int CODES = 6;
 
-    private BlockQ50() {}
+    private BlockQ50() {
+        super(ELEMENTS, false, 16);
+    }
 
     @Override
-    float value(MemorySegment segment, long block, int i) {
+    int code(MemorySegment segment, long block, int i) {
         int high = segment.get(Tensor.INT, block + HIGH_BITS) >>> i & 1;
-        int code = (unsignedByte(segment, block + CODES + i % 16) >>> (4 * (i / 16)) & 15) | (high << 4);
-        return half(segment, block) * (code - 16);
+        return (unsignedByte(segment, block + CODES + i % 16) >>> (4 * (i / 16)) & 15) | (high << 4);
+    }
+
+    @Override
+    float scale(MemorySegment segment, long block, int group) {
+        return half(segment, block);
     }
 
     @Override

@@ -26,13 +26,24 @@ final class BlockQ51 extends GgufBlockFormat {
     private static final int HIGH_BITS = 4;
     private static final int CODES = 8;
 
-    private BlockQ51() {}
+    private BlockQ51() {
+        super(ELEMENTS, true, 16);
+    }
 
     @Override
-    float value(MemorySegment segment, long block, int i) {
+    int code(MemorySegment segment, long block, int i) {
         int high = segment.get(Tensor.INT, block + HIGH_BITS) >>> i & 1;
-        int code = (unsignedByte(segment, block + CODES + i % 16) >>> (4 * (i / 16)) & 15) | (high << 4);
-        return half(segment, block) * code + half(segment, block + MINIMUM);
+        return (unsignedByte(segment, block + CODES + i % 16) >>> (4 * (i / 16)) & 15) | (high << 4);
+    }
+
+    @Override
+    float scale(MemorySegment segment, long block, int group) {
+        return half(segment, block);
+    }
+
+    @Override
+    float minimum(MemorySegment segment, long block, int group) {
+        return half(segment, block + MINIMUM);
     }
 
     @Override

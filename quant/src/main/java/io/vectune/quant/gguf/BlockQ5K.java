@@ -28,17 +28,25 @@ final class BlockQ5K extends GgufBlockFormat {
     private static final int HIGH_BITS = 16;
     private static final int CODES = 48;
 
-    private BlockQ5K() {}
+    private BlockQ5K() {
+        super(32, true, 16);
+    }
 
     @Override
-    float value(MemorySegment segment, long block, int i) {
-        int group = i / 32;
-        int high = unsignedByte(segment, block + HIGH_BITS + i % 32) >>> group & 1;
-        int low = unsignedByte(segment, block + CODES + 32L * (group / 2) + i % 32) >>> (4 * (group & 1)) & 15;
-        int code = low | (high << 4);
-        float scale = half(segment, block) * SixBitScales.scale(segment, block + SCALES, group);
-        float minimum = half(segment, block + SUPER_MINIMUM) * SixBitScales.minimum(segment, block + SCALES, group);
-        return scale * code - minimum;
+    int code(MemorySegment segment, long block, int i) {
+        int high = unsignedByte(segment, block + HIGH_BITS + i % 32) >>> (i / 32) & 1;
+        int low = unsignedByte(segment, block + CODES + 32L * (i / 64) + i % 32) >>> (4 * (i / 32 & 1)) & 15;
+        return low | (high << 4);
+    }
+
+    @Override
+    float scale(MemorySegment segment, long block, int group) {
+        return half(segment, block) * SixBitScales.scale(segment, block + SCALES, group);
+    }
+
+    @Override
+    float minimum(MemorySegment segment, long block, int group) {
+        return -(half(segment, block + SUPER_MINIMUM) * SixBitScales.minimum(segment, block + SCALES, group));
     }
 
     @Override

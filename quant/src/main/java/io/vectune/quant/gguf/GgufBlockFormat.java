@@ -10,24 +10,62 @@ import java.lang.foreign.MemorySegment;
 /// exact: a scale has at most 11 + 8 significant bits and a code at most 6, so that scale * code has no rounding in
 /// f32, and a fused multiply-add rounds once where the definition does.
 abstract class GgufBlockFormat {
-    /// Element `i` of the block at byte `block`.
-    abstract float value(MemorySegment segment, long block, int i);
+    private final int groupElements;
+    private final boolean hasMinimums;
+    private final int center;
+
+    /// @param groupElements elements that share a scale
+    /// @param hasMinimums whether weights have a minimum beside the scale
+    /// @param center the code of a weight 0 where there are no minimums, else the middle of the codes
+    GgufBlockFormat(int groupElements, boolean hasMinimums, int center) {
+        this.groupElements = groupElements;
+        this.hasMinimums = hasMinimums;
+        this.center = center;
+    }
+
+    /// Elements that share a scale.
+    final int groupElements() {
+        return groupElements;
+    }
+
+    /// Whether a group has a minimum beside its scale.
+    final boolean hasMinimums() {
+        return hasMinimums;
+    }
+
+    /// The code of a weight 0 in formats without minimums, else the middle of the codes.
+    final int center() {
+        return center;
+    }
+
+    /// Element `i` of the block at byte `block`: scale * code + minimum, or scale * (code - center).
+    final float value(MemorySegment segment, long block, int i) {
+        int code = code(segment, block, i);
+        int group = i / groupElements;
+        return hasMinimums
+                ? scale(segment, block, group) * code + minimum(segment, block, group)
+                : scale(segment, block, group) * (code - center);
+    }
+
+    /// The code of element `i`, 0 to 255.
+    abstract int code(MemorySegment segment, long block, int i);
+
+    /// The scale of a group.
+    abstract float scale(MemorySegment segment, long block, int group);
+
+    /// The minimum of a group, for formats that have one.
+    float minimum(MemorySegment segment, long block, int group) {
+        return 0;
+    }
 
     /// Decodes `blocks` blocks that follow each other from byte `offset` to `tile`.
     abstract void decode(MemorySegment segment, long offset, int blocks, float[] tile, int tileOffset);
-
-    /// Brings a row of x into the order that [#multiply] reads: that of the columns, if a format says no other.
-    ///
-    /// @param x f32, from byte `offset`
-    void prepare(MemorySegment x, long offset, int columns, float[] prepared, int at) {
-        MemorySegment.copy(x, Tensor.FLOAT, offset, prepared, at, columns);
-    }
 
     /// y[row] = sum of the row's elements times x, for `rows` rows of `blocks` blocks each.
     ///
     /// @param offset byte of the first row
     /// @param rowBytes from one row to the next
-    /// @param x the input from `xOffset`, as [#prepare] wrote it
+    /// @param x the input from `xOffset`, in the order of the columns
     /// @param y f32, from byte `yOffset`
     abstract void multiply(
             MemorySegment segment,

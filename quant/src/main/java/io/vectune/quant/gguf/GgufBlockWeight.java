@@ -1,5 +1,7 @@
 package io.vectune.quant.gguf;
 
+import io.vectune.quant.lanes.FusedRows;
+import io.vectune.quant.lanes.GroupedByteRows;
 import io.vectune.quant.lanes.PairedRows;
 import io.vectune.quant.lanes.ReadAhead;
 import io.vectune.runtime.FileFormatException;
@@ -15,8 +17,8 @@ import org.jspecify.annotations.Nullable;
 /// A weight in one of the GGUF block formats, decoded and multiplied from the stored bytes.
 ///
 /// Shapes rows of inFeatures / blockElements blocks, without gaps Numerics decoding has the bits of the format's
-/// definition; the product is f32 with one fixed-order sum a row Memory decoding copies nothing; the fused product of
-/// Q4_0, Q4_1 and Q4_K keeps the codes a second time, see [PairedRows] and [#fusedBytes]
+/// definition; the product is f32 with one fixed-order sum a row Memory decoding copies nothing; the fused product
+/// keeps the codes a second time, see [PairedRows], [GroupedByteRows] and [#fusedBytes]
 public final class GgufBlockWeight implements Weight {
     private static final boolean VECTOR = KernelTier.active() == KernelTier.VECTOR;
 
@@ -34,8 +36,7 @@ public final class GgufBlockWeight implements Weight {
     private final int rowBlocks;
     private final long rowBytes;
     private final WeightNorms norms = new WeightNorms(this);
-    private final boolean paired;
-    private @Nullable PairedRows pairedRows;
+    private final @Nullable FusedRows fused;
 
     /// @param segment the blocks of all rows
     /// @throws IllegalArgumentException if the type is no block format of this library, blocks straddle rows, or the
@@ -58,7 +59,6 @@ public final class GgufBlockWeight implements Weight {
         this.outFeatures = outFeatures;
         this.inFeatures = inFeatures;
         this.rowBlocks = inFeatures / type.blockElements();
-        this.paired = VECTOR && NibbleRows.isOf(type) && PairedRows.supports(inFeatures) && outFeatures > 0;
         this.rowBytes = (long) rowBlocks * type.blockBytes();
         if (segment.byteSize() != rowBytes * outFeatures) {
             throw new IllegalArgumentException(
@@ -72,6 +72,30 @@ public final class GgufBlockWeight implements Weight {
                             + " bytes, found "
                             + segment.byteSize());
         }
+        this.fused = VECTOR && outFeatures > 0 ? fusedRows() : null;
+    }
+
+    /// The layout of the fused product, if there is one for the type, the size and this machine.
+    private @Nullable FusedRows fusedRows() {
+        BlockRows rows = new BlockRows(type, format, segment);
+        return switch (type) {
+            case Q4_0, Q4_1, Q4_K ->
+                    PairedRows.supports(inFeatures)
+                            ? new PairedRows(outFeatures, inFeatures, format.hasMinimums(), rows)
+                            : null;
+            case Q5_0, Q5_1, Q5_K, Q6_K, Q8_0 ->
+                    GroupedByteRows.supports(inFeatures, format.groupElements())
+                            ? new GroupedByteRows(
+                                    outFeatures,
+                                    inFeatures,
+                                    format.groupElements(),
+                                    format.center(),
+                                    format.hasMinimums(),
+                                    null,
+                                    rows)
+                            : null;
+            default -> null;
+        };
     }
 
     static GgufBlockWeight of(GgufTensor tensor, MemorySegment segment, int outFeatures, int inFeatures) {
@@ -129,25 +153,22 @@ public final class GgufBlockWeight implements Weight {
 
     @Override
     public int fewTokens() {
-        if (paired) {
-            return PairedRows.FEW_TOKENS;
+        if (fused != null) {
+            return fused.fewTokens();
         }
         return type.blockElements() == 32 ? FEW_TOKENS : FEW_TOKENS_OF_LARGE_BLOCKS;
     }
 
     @Override
     public int preparedLength(int tokens) {
-        return Math.multiplyExact(tokens, paired ? PairedRows.preparedLength(inFeatures) : inFeatures);
+        return Math.multiplyExact(tokens, fused == null ? inFeatures : fused.preparedLength());
     }
 
     @Override
     public void prepare(Matrix x, float[] prepared) {
         for (int token = 0; token < x.rows(); token++) {
-            if (paired) {
-                int at = token * PairedRows.preparedLength(inFeatures);
-                PairedRows.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, at);
-            } else if (VECTOR) {
-                format.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, token * inFeatures);
+            if (fused != null) {
+                fused.prepare(x.segment(), x.rowOffset(token), prepared, token * fused.preparedLength());
             } else {
                 MemorySegment.copy(
                         x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, token * inFeatures, inFeatures);
@@ -157,13 +178,13 @@ public final class GgufBlockWeight implements Weight {
 
     @Override
     public int units() {
-        return paired ? (outFeatures + 1) / 2 : outFeatures;
+        return fused == null ? outFeatures : fused.pairs();
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
-        if (paired) {
-            pairedRows().multiply(prepared, tokens, y, unitFrom, unitTo);
+        if (fused != null) {
+            fused.multiply(prepared, tokens, y, unitFrom, unitTo);
             return;
         }
         if (!VECTOR) {
@@ -174,8 +195,7 @@ public final class GgufBlockWeight implements Weight {
             }
             return;
         }
-        // Whole pairs of rows, which some formats multiply side by side.
-        int block = 2 * (int) Math.max(1, ReadAhead.BYTES / Math.max(1, 2 * rowBytes));
+        int block = (int) Math.max(1, ReadAhead.BYTES / Math.max(1, rowBytes));
         boolean ahead = true;
         for (int from = unitFrom; from < unitTo; from += block) {
             int rows = Math.min(block, unitTo - from);
@@ -190,14 +210,6 @@ public final class GgufBlockWeight implements Weight {
                 format.multiply(segment, from * rowBytes, rowBytes, rows, rowBlocks, prepared, x, y.segment(), to);
             }
         }
-    }
-
-    /// The layout of the fused product, made when it is first needed.
-    private synchronized PairedRows pairedRows() {
-        if (pairedRows == null) {
-            pairedRows = new PairedRows(outFeatures, inFeatures, type != GgufType.Q4_0, new NibbleRows(type, segment));
-        }
-        return pairedRows;
     }
 
     private float dot(int row, float[] x, int xOffset) {
@@ -220,8 +232,8 @@ public final class GgufBlockWeight implements Weight {
     }
 
     @Override
-    public synchronized long fusedBytes() {
-        return pairedRows == null ? 0 : pairedRows.byteSize();
+    public long fusedBytes() {
+        return fused == null ? 0 : fused.bytes();
     }
 
     @Override

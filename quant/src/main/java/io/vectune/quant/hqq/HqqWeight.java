@@ -3,6 +3,8 @@ package io.vectune.quant.hqq;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
 import io.vectune.quant.WeightQuantizer;
+import io.vectune.quant.lanes.FusedRows;
+import io.vectune.quant.lanes.GroupedByteRows;
 import io.vectune.quant.lanes.ReadAhead;
 import io.vectune.quant.lanes.TableRows;
 import io.vectune.runtime.compute.KernelTier;
@@ -31,8 +33,7 @@ public final class HqqWeight implements QuantizedWeight {
     private final HqqMeta zeroMeta;
     private final HqqCodes codes;
     private final WeightNorms norms = new WeightNorms(this);
-    private final boolean tabled;
-    private @Nullable TableRows tableRows;
+    private final @Nullable FusedRows fused;
 
     /// @param packed exactly the words that `geometry` asks for
     HqqWeight(HqqConfig config, HqqGeometry geometry, MemorySegment packed, HqqMeta scaleMeta, HqqMeta zeroMeta) {
@@ -52,14 +53,28 @@ public final class HqqWeight implements QuantizedWeight {
                         scaleMeta.decoded(),
                         zeroMeta.decoded(),
                         config.computeDtype());
-        this.tabled =
-                VECTOR
-                        && geometry.axis() == 1
-                        && (geometry.packing() == HqqPacking.U8_4 || geometry.packing() == HqqPacking.I32_3)
-                        && config.computeDtype() == DType.F32
-                        && geometry.outFeatures() % 2 == 0
-                        && geometry.inFeatures() % geometry.groupSize() == 0
-                        && TableRows.supports(geometry.inFeatures(), geometry.groupSize());
+        this.fused = VECTOR ? fusedRows() : null;
+    }
+
+    /// The fused product of weights that decode without rounding, with groups along the rows, if there is one for this
+    /// machine: bytes from where they are stored, narrower codes from a layout of their own.
+    private @Nullable FusedRows fusedRows() {
+        HqqGeometry geometry = geometry();
+        int inFeatures = geometry.inFeatures();
+        int groupSize = geometry.groupSize();
+        if (geometry.axis() != 1 || config.computeDtype() != DType.F32 || inFeatures % groupSize != 0) {
+            return null;
+        }
+        if (geometry.packing() == HqqPacking.U8_8) {
+            int center = (bits().maxCode() + 1) / 2;
+            return GroupedByteRows.supports(inFeatures, groupSize)
+                    ? new GroupedByteRows(outFeatures(), inFeatures, groupSize, center, true, packed(), this::readRow)
+                    : null;
+        }
+        int groupColumns = groupSize % 64 == 0 ? 64 : 32;
+        return TableRows.supports(inFeatures, groupSize)
+                ? new TableRows(outFeatures(), inFeatures, groupColumns, TableRows.integers(), this::readRow)
+                : null;
     }
 
     /// The code width.
@@ -153,31 +168,32 @@ public final class HqqWeight implements QuantizedWeight {
 
     @Override
     public int fewTokens() {
-        return tabled ? TableRows.FEW_TOKENS : FEW_TOKENS;
+        return fused == null ? FEW_TOKENS : fused.fewTokens();
     }
 
     @Override
     public int preparedLength(int tokens) {
-        if (tabled) {
-            return Math.multiplyExact(tokens, inFeatures());
+        if (fused != null) {
+            return Math.multiplyExact(tokens, fused.preparedLength());
         }
         int arranged = HqqProducts.inBlocks(geometry()) ? inFeatures() : 0;
         return Math.multiplyExact(tokens, inFeatures() + groupsOfRow() + arranged);
     }
 
-    /// The inputs of each token, the sums of each token's inputs over the groups of a row, and the inputs once more in
-    /// the order of the packed bytes.
+    /// What [FusedRows] reads, or else the inputs of each token, the sums of each token's inputs over the groups of a
+    /// row, and the inputs once more in the order of the packed bytes.
     @Override
     public void prepare(Matrix x, float[] prepared) {
         int inFeatures = inFeatures();
         int tokens = x.rows();
         int groupSize = geometry().groupSize();
         for (int token = 0; token < tokens; token++) {
-            int from = token * inFeatures;
-            MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, from, inFeatures);
-            if (tabled) {
+            if (fused != null) {
+                fused.prepare(x.segment(), x.rowOffset(token), prepared, token * fused.preparedLength());
                 continue;
             }
+            int from = token * inFeatures;
+            MemorySegment.copy(x.segment(), Tensor.FLOAT, x.rowOffset(token), prepared, from, inFeatures);
             int to = tokens * inFeatures + token * groupsOfRow();
             for (int group = 0; group < groupsOfRow(); group++) {
                 float sum = 0;
@@ -202,13 +218,13 @@ public final class HqqWeight implements QuantizedWeight {
 
     @Override
     public int units() {
-        return tabled ? outFeatures() / 2 : HqqProducts.units(codes);
+        return fused == null ? HqqProducts.units(codes) : fused.pairs();
     }
 
     @Override
     public void multiplyPrepared(float[] prepared, int tokens, Matrix y, int unitFrom, int unitTo) {
-        if (tabled) {
-            tableRows().multiply(prepared, tokens, y, unitFrom, unitTo);
+        if (fused != null) {
+            fused.multiply(prepared, tokens, y, unitFrom, unitTo);
             return;
         }
         // A unit of these is one row of bytes, whatever the number of weight rows in it.
@@ -230,18 +246,8 @@ public final class HqqWeight implements QuantizedWeight {
     }
 
     @Override
-    public synchronized long fusedBytes() {
-        return tableRows == null ? 0 : tableRows.bytes();
-    }
-
-    /// The layout of the fused product, made when it is first needed: codes of 4 and 3 bits, F32, groups along the
-    /// rows.
-    private synchronized TableRows tableRows() {
-        if (tableRows == null) {
-            int groupColumns = geometry().groupSize() % 64 == 0 ? 64 : 32;
-            tableRows = new TableRows(outFeatures(), inFeatures(), groupColumns, TableRows.integers(), this::readRow);
-        }
-        return tableRows;
+    public long fusedBytes() {
+        return fused == null ? 0 : fused.bytes();
     }
 
     private void readRow(int row, byte[] rowCodes, float[] factor, float[] offset) {
@@ -256,7 +262,7 @@ public final class HqqWeight implements QuantizedWeight {
             }
             done += run;
         }
-        int columns = rowCodes.length / factor.length;
+        int columns = inFeatures() / factor.length;
         for (int i = 0; i < factor.length; i++) {
             int group = (int) ((flat + (long) i * columns) / geometry().groupSize());
             factor[i] = codes.scale(group);

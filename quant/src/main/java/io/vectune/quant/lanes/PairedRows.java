@@ -8,9 +8,8 @@ import java.nio.ByteOrder;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorShuffle;
+import org.jspecify.annotations.Nullable;
 
 /// The matrix-vector product of GGUF formats of 4 bits whose groups of 32 columns have a factor and an offset: Q4_0, Q4_1,
 /// Q4_K.
@@ -31,22 +30,11 @@ import jdk.incubator.vector.VectorShuffle;
 /// Numerics  f32; sums in an order that depends on nothing but the sizes
 /// Memory    5 bits a weight, 6 with offsets, and padding; off-heap, freed with this object
 /// Requires  512-bit vectors, inFeatures a multiple of 64
-public final class PairedRows {
-    /// Where codes and group values come from.
-    public interface Source {
-        /// Reads one row.
-        ///
-        /// @param codes [inFeatures], each 0 to 15
-        /// @param factor a value for each [#GROUP] columns
-        /// @param offset likewise
-        void read(int row, byte[] codes, float[] factor, float[] offset);
-    }
-
+public final class PairedRows implements FusedRows {
     /// Columns that share a factor and an offset.
     public static final int GROUP = 32;
 
-    /// Tokens up to which the product from codes beats decoding panels for the blocked product.
-    public static final int FEW_TOKENS = 8;
+    private static final int FEW_TOKENS = 8;
 
     private static final int LINE_COLUMNS = 64;
     private static final int LINE_BYTES = 64;
@@ -59,17 +47,10 @@ public final class PairedRows {
     private static final float BIG = 0x1p23f;
     private static final int BIG_BITS = Float.floatToRawIntBits(BIG);
 
-    private static final VectorShuffle<Float> BY_8 = exchange(8);
-    private static final VectorShuffle<Float> BY_4 = exchange(4);
-    private static final VectorShuffle<Float> BY_2 = exchange(2);
-    private static final VectorShuffle<Float> BY_1 = exchange(1);
-    private static final VectorMask<Float> HIGH_LANES =
-            FloatVector.zero(Lanes.F32).addIndex(1).compare(VectorOperators.GE, 8f);
-
     /// Pairs of rows made ready together.
     private static final int READY_PAIRS = 8;
 
-    private final Source source;
+    private final RowSource source;
     private final boolean offsets;
     private final int outFeatures;
     private final int inFeatures;
@@ -77,11 +58,15 @@ public final class PairedRows {
     private final int factorsAt;
     private final int linesAt;
     private final int pairBytes;
-    private final MemorySegment rows;
-    private final AtomicIntegerArray ready;
+    private @Nullable Layout layout;
+
+    /// What the kernel reads, made when it is first needed.
+    ///
+    /// @param ready 1 for parts of [#READY_PAIRS] that are laid out
+    private record Layout(MemorySegment rows, AtomicIntegerArray ready) {}
 
     /// @param offsets false if the offset is -8 factor in all groups
-    public PairedRows(int outFeatures, int inFeatures, boolean offsets, Source source) {
+    public PairedRows(int outFeatures, int inFeatures, boolean offsets, RowSource source) {
         if (!supports(inFeatures)) {
             throw new IllegalArgumentException("inFeatures " + inFeatures + ": not supported");
         }
@@ -95,9 +80,16 @@ public final class PairedRows {
         int read = offsets ? 4 * (groups + paddedGroups(inFeatures)) : 0;
         this.linesAt = roundUp(Math.max(factorsAt + 2 * 4 * groups, read), LINE_BYTES);
         this.pairBytes = linesAt + inFeatures;
-        Arena arena = Arena.ofAuto();
-        this.rows = arena.allocate((long) pairs() * pairBytes, LINE_BYTES);
-        this.ready = new AtomicIntegerArray((pairs() + READY_PAIRS - 1) / READY_PAIRS);
+    }
+
+    private synchronized Layout layout() {
+        if (layout == null) {
+            layout =
+                    new Layout(
+                            Arena.ofAuto().allocate((long) pairs() * pairBytes, LINE_BYTES),
+                            new AtomicIntegerArray((pairs() + READY_PAIRS - 1) / READY_PAIRS));
+        }
+        return layout;
     }
 
     /// Whether this machine and this size suit the layout.
@@ -105,18 +97,19 @@ public final class PairedRows {
         return Lanes.COUNT == LANES && inFeatures > 0 && inFeatures % LINE_COLUMNS == 0;
     }
 
-    /// Floats of one prepared token: x and its sums over groups.
-    public static int preparedLength(int inFeatures) {
+    @Override
+    public int fewTokens() {
+        return FEW_TOKENS;
+    }
+
+    /// x and its sums over groups.
+    @Override
+    public int preparedLength() {
         return inFeatures + paddedGroups(inFeatures);
     }
 
-    /// Brings a row of x into the form that [#multiply] reads.
-    ///
-    /// In plain numbers: a product calls it once, so that it stays in code of the first compiler for the first hundreds
-    /// of products, where each vector is an object.
-    ///
-    /// @param x f32 from byte `offset`
-    public static void prepare(MemorySegment x, long offset, int inFeatures, float[] prepared, int at) {
+    @Override
+    public void prepare(MemorySegment x, long offset, float[] prepared, int at) {
         int sums = at + inFeatures;
         for (int group = 0; group < inFeatures / GROUP; group++) {
             int column = group * GROUP;
@@ -142,28 +135,28 @@ public final class PairedRows {
         }
     }
 
-    /// Pairs of rows: the units of [#multiply].
+    @Override
     public int pairs() {
         return (outFeatures + 1) / 2;
     }
 
-    /// Bytes of the layout.
-    public long byteSize() {
-        return rows.byteSize();
+    @Override
+    public synchronized long bytes() {
+        return layout == null ? 0 : layout.rows.byteSize();
     }
 
-    /// Multiplies the pairs `[from, to)` with `tokens` rows of x.
-    ///
-    /// @param prepared what [#prepare] wrote for each token, one behind the other
+    @Override
     public void multiply(float[] prepared, int tokens, Matrix y, int from, int to) {
+        Layout made = layout();
+        MemorySegment rows = made.rows;
         int block = Math.max(1, ReadAhead.BYTES / pairBytes);
-        int stride = preparedLength(inFeatures);
+        int stride = preparedLength();
         boolean ahead = true;
         for (int first = from; first < to; first += block) {
             int end = Math.min(first + block, to);
             for (int part = first / READY_PAIRS; part <= (end - 1) / READY_PAIRS; part++) {
-                if (ready.getAcquire(part) == 0) {
-                    makeReady(part);
+                if (made.ready.getAcquire(part) == 0) {
+                    makeReady(made, part);
                 }
             }
             if ((first - from) / block % ReadAhead.SAMPLED == 0) {
@@ -238,18 +231,21 @@ public final class PairedRows {
         sum0 = sum0.add(sum1);
         sum2 = sum2.add(sum3);
         // The tree of Lanes.sum for both rows at once: the first in the low lanes, the second in the high lanes.
-        FloatVector sum = sum0.add(sum0.rearrange(BY_8)).blend(sum2.add(sum2.rearrange(BY_8)), HIGH_LANES);
-        sum = sum.add(sum.rearrange(BY_4));
-        sum = sum.add(sum.rearrange(BY_2));
-        sum = sum.add(sum.rearrange(BY_1));
+        FloatVector sum =
+                sum0.add(sum0.rearrange(PairSum.BY_8))
+                        .blend(sum2.add(sum2.rearrange(PairSum.BY_8)), PairSum.HIGH_LANES);
+        sum = sum.add(sum.rearrange(PairSum.BY_4));
+        sum = sum.add(sum.rearrange(PairSum.BY_2));
+        sum = sum.add(sum.rearrange(PairSum.BY_1));
         y.set(Tensor.FLOAT, to, sum.lane(0));
         if (both) {
-            y.set(Tensor.FLOAT, to + 4, sum.lane(8));
+            y.set(Tensor.FLOAT, to + 4, sum.lane(PairSum.HIGH_LANE));
         }
     }
 
     /// Lays out some pairs of rows. Two threads that do it at once write the same values.
-    private void makeReady(int block) {
+    private void makeReady(Layout made, int block) {
+        MemorySegment rows = made.rows;
         byte[] first = new byte[inFeatures];
         byte[] second = new byte[inFeatures];
         float[] factor = new float[groups];
@@ -257,9 +253,9 @@ public final class PairedRows {
         for (int pair = block * READY_PAIRS; pair < Math.min(pairs(), (block + 1) * READY_PAIRS); pair++) {
             long at = (long) pair * pairBytes;
             source.read(2 * pair, first, factor, offset);
-            writeGroups(at, 0, factor, offset);
+            writeGroups(rows, at, 0, factor, offset);
             source.read(Math.min(2 * pair + 1, outFeatures - 1), second, factor, offset);
-            writeGroups(at, 1, factor, offset);
+            writeGroups(rows, at, 1, factor, offset);
             for (int column = 0; column < inFeatures; column += LINE_COLUMNS) {
                 for (int lane = 0; lane < LANES; lane++) {
                     int from = column + lane;
@@ -276,10 +272,10 @@ public final class PairedRows {
                 }
             }
         }
-        ready.setRelease(block, 1);
+        made.ready.setRelease(block, 1);
     }
 
-    private void writeGroups(long at, int row, float[] factor, float[] offset) {
+    private void writeGroups(MemorySegment rows, long at, int row, float[] factor, float[] offset) {
         for (int group = 0; group < groups; group++) {
             int line = group / 2;
             rows.set(Tensor.FLOAT, at + factorsAt + 4L * (4 * line + 2 * row + group % 2), factor[group]);
@@ -298,9 +294,5 @@ public final class PairedRows {
 
     private static int roundUp(int value, int step) {
         return (value + step - 1) / step * step;
-    }
-
-    private static VectorShuffle<Float> exchange(int distance) {
-        return VectorShuffle.fromOp(Lanes.F32, lane -> (lane ^ distance) % Lanes.COUNT);
     }
 }

@@ -8,12 +8,12 @@ import java.nio.ByteOrder;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShuffle;
+import org.jspecify.annotations.Nullable;
 
-/// The matrix-vector product of all formats of 4 bits whose weights are a table, scaled and shifted by group: HQQ, NF4, FP4,
-/// GGUF Q4_0 and Q4_1.
+/// The matrix-vector product of formats of at most 4 bits whose weights are a table, scaled and shifted by group: HQQ of
+/// 4, 3, 2 and 1 bits.
 ///
 ///     y[row] = sum_column x[column] * (base[code[row, column]] * factor[row, group] + offset[row, group])
 ///
@@ -29,19 +29,8 @@ import jdk.incubator.vector.VectorShuffle;
 /// Numerics  one rounding of base * factor + offset, then f32 multiply-adds in an order that depends on nothing
 /// Memory    inFeatures / 2 + 8 * inFeatures / groupColumns bytes a row, off-heap, freed with this object
 /// Requires  512-bit vectors, inFeatures a multiple of 64, groups of a multiple of 32 columns: see [#supports]
-public final class TableRows {
-    /// Where codes and group values come from.
-    public interface Source {
-        /// Reads one row.
-        ///
-        /// @param codes [inFeatures], each 0 to 15
-        /// @param factor a value for each run of [#groupColumns] columns
-        /// @param offset likewise
-        void read(int row, byte[] codes, float[] factor, float[] offset);
-    }
-
-    /// Tokens up to which the product from codes beats decoding panels for the blocked product.
-    public static final int FEW_TOKENS = 12;
+public final class TableRows implements FusedRows {
+    private static final int FEW_TOKENS = 12;
 
     private static final int LINE_COLUMNS = 64;
     private static final long LINE_BYTES = 64;
@@ -52,13 +41,6 @@ public final class TableRows {
     private static final VectorShuffle<Float> LANE_2 = lane(2);
     private static final VectorShuffle<Float> LANE_3 = lane(3);
 
-    private static final VectorShuffle<Float> BY_8 = exchange(8);
-    private static final VectorShuffle<Float> BY_4 = exchange(4);
-    private static final VectorShuffle<Float> BY_2 = exchange(2);
-    private static final VectorShuffle<Float> BY_1 = exchange(1);
-    private static final VectorMask<Float> HIGH_LANES =
-            FloatVector.zero(Lanes.F32).addIndex(1).compare(VectorOperators.GE, 8f);
-
     /// Pairs of rows made ready together.
     private static final int READY_PAIRS = 8;
 
@@ -66,21 +48,24 @@ public final class TableRows {
     private static final int PADDING = 16;
 
     private final float[] base;
-    private final Source source;
+    private final RowSource source;
     private final int outFeatures;
     private final int inFeatures;
     private final int lines;
     private final int groups;
-    private final MemorySegment codes;
-    private final MemorySegment values;
-    private final AtomicIntegerArray ready;
+    private @Nullable Layout layout;
 
     /// Keeps the loads that only bring lines into the cache from being left out.
     private int touched;
 
+    /// What the kernels read, made when it is first needed.
+    ///
+    /// @param ready 1 for parts of [#READY_PAIRS] that are laid out
+    private record Layout(MemorySegment codes, MemorySegment values, AtomicIntegerArray ready) {}
+
     /// @param groupColumns columns that share factor and offset, a multiple of 32
     /// @param base the 16 values of the codes
-    public TableRows(int outFeatures, int inFeatures, int groupColumns, float[] base, Source source) {
+    public TableRows(int outFeatures, int inFeatures, int groupColumns, float[] base, RowSource source) {
         if (!supports(inFeatures, groupColumns)) {
             throw new IllegalArgumentException(
                     "inFeatures " + inFeatures + " in groups of " + groupColumns + ": not supported");
@@ -94,15 +79,38 @@ public final class TableRows {
         this.inFeatures = inFeatures;
         this.lines = inFeatures / LINE_COLUMNS;
         this.groups = groupColumns % LINE_COLUMNS == 0 ? lines : 2 * lines;
-        Arena arena = Arena.ofAuto();
-        this.codes = arena.allocate(pairs() * (lines * LINE_BYTES), LINE_BYTES);
-        this.values = arena.allocate(4 * (4L * pairs() * groups + PADDING), LINE_BYTES);
-        this.ready = new AtomicIntegerArray((pairs() + READY_PAIRS - 1) / READY_PAIRS);
     }
 
-    /// Bytes of this layout, beside those of the weight it is made from.
-    public long bytes() {
-        return codes.byteSize() + values.byteSize();
+    private synchronized Layout layout() {
+        if (layout == null) {
+            Arena arena = Arena.ofAuto();
+            layout =
+                    new Layout(
+                            arena.allocate(pairs() * (lines * LINE_BYTES), LINE_BYTES),
+                            arena.allocate(4 * (4L * pairs() * groups + PADDING), LINE_BYTES),
+                            new AtomicIntegerArray((pairs() + READY_PAIRS - 1) / READY_PAIRS));
+        }
+        return layout;
+    }
+
+    @Override
+    public synchronized long bytes() {
+        return layout == null ? 0 : layout.codes.byteSize() + layout.values.byteSize();
+    }
+
+    @Override
+    public int fewTokens() {
+        return FEW_TOKENS;
+    }
+
+    @Override
+    public int preparedLength() {
+        return inFeatures;
+    }
+
+    @Override
+    public void prepare(MemorySegment x, long offset, float[] prepared, int at) {
+        MemorySegment.copy(x, Tensor.FLOAT, offset, prepared, at, inFeatures);
     }
 
     /// The base of formats whose codes are the numbers 0 to 15.
@@ -115,24 +123,25 @@ public final class TableRows {
         return Lanes.COUNT == 16 && inFeatures % LINE_COLUMNS == 0 && groupColumns % 32 == 0;
     }
 
-    /// Columns that share one factor in [Source#read]: 32 or 64.
+    /// Columns that share one factor in [RowSource#read]: 32 or 64.
     public int groupColumns() {
         return inFeatures / groups;
     }
 
-    /// Pairs of rows: the units of [#multiply].
+    @Override
     public int pairs() {
         return (outFeatures + 1) / 2;
     }
 
-    /// Multiplies the pairs `[from, to)` with `tokens` rows of x.
-    ///
-    /// @param x (tokens, inFeatures) in their order, without gaps
+    @Override
     public void multiply(float[] x, int tokens, Matrix y, int from, int to) {
+        Layout made = layout();
+        MemorySegment codes = made.codes;
+        MemorySegment values = made.values;
         int sum = 0;
         for (int pair = from; pair < to; pair++) {
-            if (ready.getAcquire(pair / READY_PAIRS) == 0) {
-                makeReady(pair / READY_PAIRS);
+            if (made.ready.getAcquire(pair / READY_PAIRS) == 0) {
+                makeReady(made, pair / READY_PAIRS);
             }
             if (pair + 1 < pairs()) {
                 sum += touch(codes, (pair + 1) * (lines * LINE_BYTES), lines);
@@ -202,13 +211,15 @@ public final class TableRows {
         FloatVector first = sum0.add(sum1);
         FloatVector second = sum2.add(sum3);
         // The tree of Lanes.sum for both rows at once: the first in the low lanes, the second in the high lanes.
-        FloatVector sum = first.add(first.rearrange(BY_8)).blend(second.add(second.rearrange(BY_8)), HIGH_LANES);
-        sum = sum.add(sum.rearrange(BY_4));
-        sum = sum.add(sum.rearrange(BY_2));
-        sum = sum.add(sum.rearrange(BY_1));
+        FloatVector sum =
+                first.add(first.rearrange(PairSum.BY_8))
+                        .blend(second.add(second.rearrange(PairSum.BY_8)), PairSum.HIGH_LANES);
+        sum = sum.add(sum.rearrange(PairSum.BY_4));
+        sum = sum.add(sum.rearrange(PairSum.BY_2));
+        sum = sum.add(sum.rearrange(PairSum.BY_1));
         y.set(Tensor.FLOAT, to, sum.lane(0));
         if (both) {
-            y.set(Tensor.FLOAT, to + 4, sum.lane(8));
+            y.set(Tensor.FLOAT, to + 4, sum.lane(PairSum.HIGH_LANE));
         }
     }
 
@@ -256,13 +267,15 @@ public final class TableRows {
         FloatVector first = sum0.add(sum1);
         FloatVector second = sum2.add(sum3);
         // The tree of Lanes.sum for both rows at once: the first in the low lanes, the second in the high lanes.
-        FloatVector sum = first.add(first.rearrange(BY_8)).blend(second.add(second.rearrange(BY_8)), HIGH_LANES);
-        sum = sum.add(sum.rearrange(BY_4));
-        sum = sum.add(sum.rearrange(BY_2));
-        sum = sum.add(sum.rearrange(BY_1));
+        FloatVector sum =
+                first.add(first.rearrange(PairSum.BY_8))
+                        .blend(second.add(second.rearrange(PairSum.BY_8)), PairSum.HIGH_LANES);
+        sum = sum.add(sum.rearrange(PairSum.BY_4));
+        sum = sum.add(sum.rearrange(PairSum.BY_2));
+        sum = sum.add(sum.rearrange(PairSum.BY_1));
         y.set(Tensor.FLOAT, to, sum.lane(0));
         if (both) {
-            y.set(Tensor.FLOAT, to + 4, sum.lane(8));
+            y.set(Tensor.FLOAT, to + 4, sum.lane(PairSum.HIGH_LANE));
         }
     }
 
@@ -271,7 +284,9 @@ public final class TableRows {
     }
 
     /// Lays out some pairs of rows. Two threads that do it at once write the same values.
-    private void makeReady(int block) {
+    private void makeReady(Layout made, int block) {
+        MemorySegment codes = made.codes;
+        MemorySegment values = made.values;
         byte[] first = new byte[inFeatures];
         byte[] second = new byte[inFeatures];
         float[][] group = new float[4][groups];
@@ -306,16 +321,12 @@ public final class TableRows {
                 }
             }
         }
-        ready.setRelease(block, 1);
+        made.ready.setRelease(block, 1);
     }
 
     /// What the touching loads added up to: of no use but that they happened.
     int touched() {
         return touched;
-    }
-
-    private static VectorShuffle<Float> exchange(int distance) {
-        return VectorShuffle.fromOp(Lanes.F32, lane -> (lane ^ distance) % Lanes.COUNT);
     }
 
     private static VectorShuffle<Float> lane(int index) {

@@ -42,7 +42,7 @@ class PairedRowsTest {
                             System.arraycopy(offset[row], 0, rowOffset, 0, groups);
                         });
         int tokens = 3;
-        int length = PairedRows.preparedLength(inFeatures);
+        int length = rows.preparedLength();
         float[] prepared = new float[tokens * length];
         try (Arena arena = Arena.ofConfined()) {
             Matrix x = Matrix.allocate(arena, tokens, inFeatures);
@@ -50,7 +50,7 @@ class PairedRowsTest {
                 for (int i = 0; i < inFeatures; i++) {
                     x.set(token, i, (float) random.nextDouble(-1, 1));
                 }
-                PairedRows.prepare(x.segment(), x.rowOffset(token), inFeatures, prepared, token * length);
+                rows.prepare(x.segment(), x.rowOffset(token), prepared, token * length);
             }
             Matrix frame = Matrix.allocate(arena, tokens, outFeatures + 2);
             frame.fill(7f);
