@@ -57,22 +57,7 @@ public final class LoraExport {
             source.adapters()
                     .forEach((module, adapter) -> {
                         LayerSite site = source.site(module);
-                        if (!site.part().isLinear()) {
-                            throw new VectuneException(
-                                    module
-                                            + ": "
-                                            + adapter.kind()
-                                            + " changes "
-                                            + (site.part() == LayerSite.Part.NORM ? "a norm" : "an embedding")
-                                            + ", which a LoRA cannot express; merge it instead");
-                        }
-                        if (adapter.changesBias()) {
-                            throw new VectuneException(
-                                    module
-                                            + ": "
-                                            + adapter.kind()
-                                            + " changes the bias, which a LoRA cannot express; merge it instead");
-                        }
+                        requireExpressible(module, site, adapter);
                         if (adapter instanceof LowRankForm low) {
                             factors.put(module, exact(low.lowRank(compute), arena));
                             int width = low.lowRank(compute).a().rows();
@@ -82,6 +67,28 @@ public final class LoraExport {
                         }
                     });
             return new Result(build(source, factors, compute), layers);
+        }
+    }
+
+    /// Refuses what a plain LoRA cannot hold, so that nothing of an adapter is lost silently.
+    ///
+    /// @throws VectuneException if the adapter changes a bias, a norm or an embedding
+    static void requireExpressible(String module, LayerSite site, Adapter adapter) {
+        if (!site.part().isLinear()) {
+            throw new VectuneException(
+                    module
+                            + ": "
+                            + adapter.kind()
+                            + " changes "
+                            + (site.part() == LayerSite.Part.NORM ? "a norm" : "an embedding")
+                            + ", which a LoRA cannot express; merge it instead");
+        }
+        if (adapter.changesBias()) {
+            throw new VectuneException(
+                    module
+                            + ": "
+                            + adapter.kind()
+                            + " changes the bias, which a LoRA cannot express; merge it instead");
         }
     }
 

@@ -1,5 +1,6 @@
 package io.vectune.adapters.arithmetic;
 
+import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.LowRankForm;
@@ -76,7 +77,8 @@ public final class WeightedCombination {
 
     /// Combines adapters; a layer that a source does not have counts as unchanged by it.
     ///
-    /// @throws VectuneException if a source has no exact low-rank form, or ranks differ where they must not
+    /// @throws VectuneException if a source has no exact low-rank form or changes a bias, a norm or an embedding, or if
+    ///   ranks differ where they must not
     public static AdapterSet combine(List<Source> sources, Options options, Compute compute) {
         if (sources.isEmpty()) {
             throw new IllegalArgumentException("expected at least one adapter to combine");
@@ -100,7 +102,11 @@ public final class WeightedCombination {
         List<LowRankForm.Factors> factors = new ArrayList<>();
         List<Double> weights = new ArrayList<>();
         for (Source source : sources) {
-            switch (source.set.adapter(module)) {
+            Adapter adapter = source.set.adapter(module);
+            if (adapter != null) {
+                LoraExport.requireExpressible(module, site, adapter);
+            }
+            switch (adapter) {
                 case null -> {}
                 case LowRankForm low -> {
                     factors.add(low.lowRank(compute));

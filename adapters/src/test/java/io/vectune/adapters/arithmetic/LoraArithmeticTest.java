@@ -225,6 +225,20 @@ class LoraArithmeticTest {
 
     @ParameterizedTest
     @EnumSource(WeightedCombination.Method.class)
+    void biasesAreRefusedRatherThanLost(WeightedCombination.Method method) {
+        try (AdapterSet plain = adapter("lora", Map.of("r", 2), 1);
+                AdapterSet biased = adapter("lora", Map.of("r", 2, "lora_bias", true), 2)) {
+            List<WeightedCombination.Source> sources =
+                    List.of(new WeightedCombination.Source(plain, 1), new WeightedCombination.Source(biased, 1));
+            assertThatThrownBy(() ->
+                            combine(sources, method, WeightedCombination.Parity.EXACT, 0, 1).close())
+                    .isInstanceOf(VectuneException.class)
+                    .hasMessage("a.q_proj: lora changes the bias, which a LoRA cannot express; merge it instead");
+        }
+    }
+
+    @ParameterizedTest
+    @EnumSource(WeightedCombination.Method.class)
     void allMethodsKeepASingleSourceAtFullDensity(WeightedCombination.Method method) {
         try (AdapterSet source = adapter("lora", Map.of("r", 3), 1)) {
             List<WeightedCombination.Source> one = List.of(new WeightedCombination.Source(source, 1));
