@@ -31,7 +31,7 @@ final class LoraFactors {
             case EVA -> directions(site, initialization, a);
             case MICA -> minor(site.weight(), b);
             case LOFTQ -> residual(site, initialization, scaling, a, b);
-            case PISSA -> principal(initialization.compute(), site.weight(), initialization.seed(), scaling, a, b);
+            case PISSA -> principal(initialization.compute(), site.weight(), scaling, a, b);
             case OLORA -> qr(initialization.compute(), site.weight(), a, b);
         }
     }
@@ -133,9 +133,10 @@ final class LoraFactors {
         split(TopSvd.exact(lost, out, in, a.rows()), scaling, a, b);
     }
 
-    /// PiSSA: B A = top singular part of W / scaling, split evenly.
-    static void principal(Compute compute, Weight weight, long seed, float scaling, Matrix a, Matrix b) {
-        split(TopSvd.of(compute, weight, a.rows(), seed), scaling, a, b);
+    /// PiSSA: B A = top singular part of W / scaling, split evenly. Files do not hold it: whoever loads one decomposes
+    /// W again and must find the same.
+    static void principal(Compute compute, Weight weight, float scaling, Matrix a, Matrix b) {
+        split(TopSvd.converged(compute, weight, a.rows()), scaling, a, b);
     }
 
     private static void split(TopSvd svd, float scaling, Matrix a, Matrix b) {

@@ -77,12 +77,12 @@ record LoraStart(Method method, int iterations) {
         };
     }
 
-    /// The value in the file. LoftQ's start is only a start: a file that named it would make PEFT quantize its base.
+    /// The value in the file. LoftQ's start is only a start: a file that named it would make PEFT quantize its base. Of
+    /// PiSSA the file names the exact decomposition, which is what is computed here for any number of iterations.
     Object field() {
         return switch (method) {
             case KAIMING, LOFTQ -> true;
             case RANDOM -> false;
-            case PISSA -> iterations == 0 ? "pissa" : "pissa_niter_" + iterations;
             default -> method.name().toLowerCase(Locale.ROOT);
         };
     }

@@ -14,6 +14,7 @@ import io.vectune.adapters.LowRankForm;
 import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.kernel.RowKernels;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.matmul.LowRankTerms;
@@ -156,6 +157,10 @@ public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm
         workspace.release(mark);
     }
 
+    private void start(LoraConfig config, LayerSite layer, Initialization initialization) {
+        LoraFactors.start(config.start(), layer, initialization, scaling, startA, startB);
+    }
+
     @Override
     public void merge(Compute compute, Weight weight, Matrix merged) {
         DenseCopy.of(weight, merged);
@@ -200,15 +205,23 @@ public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm
         @Override
         public void initialize(Adapter adapter, LayerSite site, Initialization initialization) {
             Pissa pissa = (Pissa) adapter;
-            complete(adapter, site, initialization);
+            pissa.start(config, site, initialization);
             pissa.loraA.copyFrom(pissa.startA);
             pissa.loraB.copyFrom(pissa.startB);
         }
 
         @Override
         public void complete(Adapter adapter, LayerSite site, Initialization initialization) {
-            Pissa pissa = (Pissa) adapter;
-            LoraFactors.start(config.start(), site, initialization, pissa.scaling, pissa.startA, pissa.startB);
+            if (config.start().iterations() > 0) {
+                throw new VectuneException(
+                        site.name()
+                                + ": init_lora_weights: expected a start that can be computed again, found pissa_niter_"
+                                + config.start().iterations()
+                                + ", whose base PEFT draws at random and does not save; save it with PEFT's"
+                                + " path_initial_model_for_weight_conversion, or set pissa to take the exact decomposition in"
+                                + " its place");
+            }
+            ((Pissa) adapter).start(config, site, initialization);
         }
     }
 }

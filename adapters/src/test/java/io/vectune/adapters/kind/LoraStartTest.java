@@ -4,10 +4,23 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterParameter;
+import io.vectune.adapters.AdapterSet;
+import io.vectune.adapters.Initialization;
+import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.linalg.TopSvd;
+import io.vectune.adapters.random.SplitMix;
+import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.Compute;
+import io.vectune.runtime.compute.ThreadTeam;
+import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.DenseWeight;
+import java.lang.foreign.Arena;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 
@@ -90,6 +103,41 @@ class LoraStartTest {
             }
             AdapterBench.close("top part over the scaling", start, top, 1e-6);
             assertThat(bench.distanceFromBase(adapter)).isZero();
+        }
+    }
+
+    // Files do not hold PiSSA's start: a reader decomposes the weight again, without the seed of the run.
+    @Test
+    void pissaStartsAtTheSameBitsForAnySeedOnLargeLayersToo() {
+        try (Arena arena = Arena.ofShared();
+                ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team)) {
+            Tensor weight = Tensor.allocate(arena, DType.F32, 210, 190);
+            new SplitMix(1).fillNormal(weight.asMatrix(), 0, 0.02);
+            LayerSite site = new LayerSite("q_proj", new DenseWeight(weight), null);
+            AdapterConfig config = AdapterConfig.of("pissa", Map.of("r", 4, "target_modules", List.of("q_proj")));
+            try (AdapterSet first = AdapterSet.create(config, List.of(site), compute, 1);
+                    AdapterSet second = AdapterSet.create(config, List.of(site), compute, 7)) {
+                for (int index = 0; index < first.parameters().size(); index++) {
+                    assertThat(first.parameters().get(index).parameter().values().toArray())
+                            .containsExactly(second.parameters().get(index).parameter().values().toArray());
+                }
+            }
+        }
+    }
+
+    @Test
+    void aStartThatPeftDrawsAtRandomIsNotReadAndNotWritten() {
+        try (AdapterBench bench = new AdapterBench(false, 1)) {
+            AdapterConfig config = AdapterConfig.of("pissa", Map.of("r", 3, "init_lora_weights", "pissa_niter_4"));
+            assertThat(config.fields()).containsEntry("init_lora_weights", "pissa");
+            Adapter adapter = bench.create("pissa", Map.of("r", 3));
+            assertThatThrownBy(
+                            () -> config.recipe().complete(adapter, bench.site, new Initialization(bench.compute, 0)))
+                    .isInstanceOf(VectuneException.class)
+                    .hasMessageContaining("init_lora_weights: expected a start that can be computed again")
+                    .hasMessageContaining("pissa_niter_4")
+                    .hasMessageContaining("path_initial_model_for_weight_conversion");
         }
     }
 

@@ -75,6 +75,36 @@ class TopSvdTest {
         }
     }
 
+    // Random values are the hardest case: their leading singular values lie close together.
+    @Test
+    void convergedTriplesAreThoseOfTheExactDecompositionOnAFlatSpectrumToo() {
+        int out = 260;
+        int in = 200;
+        int rank = 8;
+        try (Arena arena = Arena.ofShared();
+                ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team)) {
+            Tensor tensor = Tensor.allocate(arena, DType.F32, out, in);
+            new SplitMix(4).fillNormal(tensor.asMatrix(), 0, 0.02);
+            double[] dense = new double[out * in];
+            for (int i = 0; i < dense.length; i++) {
+                dense[i] = tensor.getFloat(i);
+            }
+            TopSvd exact = TopSvd.exact(dense, out, in, rank);
+            TopSvd found = TopSvd.converged(compute, new DenseWeight(tensor), rank);
+            double error = 0;
+            double scale = 0;
+            for (int o = 0; o < out; o++) {
+                for (int i = 0; i < in; i++) {
+                    double expected = part(exact, rank, in, o, i);
+                    error += Math.pow(part(found, rank, in, o, i) - expected, 2);
+                    scale += expected * expected;
+                }
+            }
+            assertThat(Math.sqrt(error / scale)).isLessThan(2e-4);
+        }
+    }
+
     private static double part(TopSvd svd, int rank, int in, int o, int i) {
         double sum = 0;
         for (int k = 0; k < rank; k++) {
