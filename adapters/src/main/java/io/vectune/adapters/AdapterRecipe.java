@@ -26,6 +26,12 @@ public interface AdapterRecipe {
         return part.isLinear();
     }
 
+    /// The field that training would need and that is not supported, with its value; null if there is none. Such an
+    /// adapter can be applied, merged and converted.
+    default @Nullable String untrainable() {
+        return null;
+    }
+
     /// The rank of the low-rank product that a new adapter of the layer gets, or 0 for kinds without one or with checks
     /// of their own.
     default int rankOf(LayerSite site) {

@@ -44,6 +44,7 @@ public final class AdapterSet implements AutoCloseable {
 
     /// A new adapter for each target layer, initialized from data too.
     public static AdapterSet create(AdapterConfig config, List<LayerSite> sites, Initialization initialization) {
+        requireTrainable(config);
         List<LayerSite> targets = config.select(sites, true);
         // EVA moves ranks between layers, within what their inputs span.
         if (initialization.directions().isEmpty()) {
@@ -57,6 +58,28 @@ public final class AdapterSet implements AutoCloseable {
                 site -> StoredShapes.NONE,
                 (adapter, site) -> initialize(config, adapter, site, initialization),
                 initialization.compute());
+    }
+
+    /// Refuses to train an adapter whose configuration asks for something that only training would do and that is not
+    /// supported.
+    ///
+    /// @throws VectuneException naming the field
+    public void requireTrainable() {
+        if (config != null) {
+            requireTrainable(config);
+        }
+    }
+
+    private static void requireTrainable(AdapterConfig config) {
+        String field = config.recipe().untrainable();
+        if (field != null) {
+            throw new VectuneException(
+                    config.recipe().kind()
+                            + ": "
+                            + field
+                            + ": expected 0 to train, as this dropout is not drawn here; set it to 0 in the configuration"
+                            + " to train without it");
+        }
     }
 
     private static void requireUsefulRanks(AdapterConfig config, List<LayerSite> targets) {
@@ -186,7 +209,7 @@ public final class AdapterSet implements AutoCloseable {
                     ? new LnTuning(site, "weight", arena)
                     : new FullWeight(site, arena);
         }
-        if (site.part() == LayerSite.Part.EMBEDDING) {
+        if (site.part() == LayerSite.Part.EMBEDDING || site.outputHead()) {
             for (Map.Entry<String, List<Integer>> entry : config.tokens().entrySet()) {
                 if (isPart(site.name(), entry.getKey())) {
                     return new TrainableTokens(site, entry.getValue(), TrainableTokens.KEY_BESIDE, arena);

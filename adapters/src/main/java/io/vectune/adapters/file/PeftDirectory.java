@@ -132,6 +132,7 @@ public final class PeftDirectory {
                         compute);
         List<String> unexpected = new ArrayList<>(source.names());
         unexpected.removeAll(used);
+        unexpected.removeAll(BaseCopies.equalToTheModels(source, prefix, sites, unexpected));
         if (!missing.isEmpty() || !unexpected.isEmpty()) {
             set.close();
             throw new FileFormatException(difference(source.origin(), missing, unexpected));

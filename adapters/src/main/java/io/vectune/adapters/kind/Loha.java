@@ -41,7 +41,7 @@ import org.jspecify.annotations.Nullable;
 ///
 ///     dw1a = M1 w1bᵀ    dw1b = w1aᵀ M1    dw2a = M2 w2bᵀ    dw2b = w2aᵀ M2
 ///
-/// Omitted   rank_dropout and module_dropout
+/// Omitted   rank_dropout and module_dropout in training
 /// Source    peft tuners/loha/layer.py
 public final class Loha {
     /// The registry entry.
@@ -274,20 +274,30 @@ public final class Loha {
 
     /// The configuration.
     record Recipe(
-            int rank, double alpha, boolean zero, Map<String, Double> rankPattern, Map<String, Double> alphaPattern)
+            int rank,
+            double alpha,
+            boolean zero,
+            Map<String, Double> rankPattern,
+            Map<String, Double> alphaPattern,
+            UndrawnDropouts dropouts)
             implements AdapterRecipe {
         static Recipe read(ConfigFields fields) {
             int rank = fields.integer("r", 8);
             if (rank < 1) {
                 throw fields.wrong("r", "a rank of at least 1", rank);
             }
-            LycorisFields.refuseDropout(fields);
             return new Recipe(
                     rank,
                     fields.number("alpha", 8),
                     fields.flag("init_weights", true),
                     fields.pattern("rank_pattern"),
-                    fields.pattern("alpha_pattern"));
+                    fields.pattern("alpha_pattern"),
+                    LycorisFields.dropouts(fields));
+        }
+
+        @Override
+        public @Nullable String untrainable() {
+            return dropouts.untrainable();
         }
 
         @Override
@@ -306,20 +316,19 @@ public final class Loha {
             fields.put("r", rank);
             fields.put("alpha", alpha);
             fields.put("init_weights", zero);
-            fields.putAll(LycorisFields.patterns(rankPattern, alphaPattern));
+            fields.putAll(LycorisFields.patterns(rankPattern, alphaPattern, dropouts));
             return fields;
         }
 
         @Override
         public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
             int rankOfSite = (int) ModulePatterns.value(rankPattern, site.name(), rank);
-            int stored = shapes.size("hada_w1_b", 0, rankOfSite);
             double alphaOfSite = ModulePatterns.value(alphaPattern, site.name(), alpha);
             long in = site.weight().inFeatures();
             long out = site.weight().outFeatures();
-            return (long) stored * stored * (in + out) <= in * out
-                    ? new LowRank(site, stored, alphaOfSite, arena)
-                    : new Dense(site, stored, alphaOfSite, arena);
+            return (long) rankOfSite * rankOfSite * (in + out) <= in * out
+                    ? new LowRank(site, rankOfSite, alphaOfSite, arena)
+                    : new Dense(site, rankOfSite, alphaOfSite, arena);
         }
 
         @Override

@@ -45,7 +45,7 @@ import org.jspecify.annotations.Nullable;
 ///     gM = gY_a L       dL = gY_aᵀ M_a       dw1 = s gM Hᵀ      gH = s w1ᵀ gM      dR = gHᵀ X      gX_b = gH_b R
 ///
 /// Cost      2 tokens (inFeatures k + p q k + outFeatures k) flop forward, about twice that backward
-/// Omitted   rank_dropout and module_dropout
+/// Omitted   rank_dropout and module_dropout in training
 /// Source    peft tuners/lokr/layer.py
 public final class Lokr extends LayerAdapter implements ProductMap {
     /// The registry entry.
@@ -275,15 +275,15 @@ public final class Lokr extends LayerAdapter implements ProductMap {
             int factor,
             Object start,
             Map<String, Double> rankPattern,
-            Map<String, Double> alphaPattern)
+            Map<String, Double> alphaPattern,
+            boolean scaledDropout,
+            UndrawnDropouts dropouts)
             implements AdapterRecipe {
         static Recipe read(ConfigFields fields) {
             int rank = fields.integer("r", 8);
             if (rank < 1) {
                 throw fields.wrong("r", "a rank of at least 1", rank);
             }
-            LycorisFields.refuseDropout(fields);
-            fields.ignore("rank_dropout_scale");
             Object start = fields.raw("init_weights");
             if (start != null && !(start instanceof Boolean) && !"lycoris".equals(start)) {
                 throw fields.wrong("init_weights", "true, false or lycoris", start);
@@ -295,7 +295,14 @@ public final class Lokr extends LayerAdapter implements ProductMap {
                     fields.integer("decompose_factor", -1),
                     start == null ? true : start,
                     fields.pattern("rank_pattern"),
-                    fields.pattern("alpha_pattern"));
+                    fields.pattern("alpha_pattern"),
+                    fields.flag("rank_dropout_scale", false),
+                    LycorisFields.dropouts(fields));
+        }
+
+        @Override
+        public @Nullable String untrainable() {
+            return dropouts.untrainable();
         }
 
         @Override
@@ -316,7 +323,8 @@ public final class Lokr extends LayerAdapter implements ProductMap {
             fields.put("decompose_both", both);
             fields.put("decompose_factor", factor);
             fields.put("init_weights", start);
-            fields.putAll(LycorisFields.patterns(rankPattern, alphaPattern));
+            fields.put("rank_dropout_scale", scaledDropout);
+            fields.putAll(LycorisFields.patterns(rankPattern, alphaPattern, dropouts));
             return fields;
         }
 

@@ -28,7 +28,10 @@ import org.jspecify.annotations.Nullable;
 ///     y = x' Wᵀ + b        x'_n = x_n R_n for each block n of b inputs
 ///     Q = U - Uᵀ, U strictly upper triangular from the parameters
 ///     exact     R = (I - Q) (I + Q)⁻¹ = 2 M - I, M = (I + Q)⁻¹
-///     Neumann   R = I + 2 Q + 2 Q^2 + ... + 2 Q^(terms-2) + Q^(terms-1)
+///     Neumann   R = I + 2 Q + 2 Q^2 + ... + 2 Q^(degree-1) + Q^degree
+///
+/// The degree is terms - 1, but for three terms 3, as PEFT computes it: from the square on it always multiplies once
+/// more. Two terms are I + 2 Q.
 ///
 /// The two are not approximations of each other: for small Q the exact form turns the opposite way, as in PEFT.
 ///
@@ -46,7 +49,7 @@ import org.jspecify.annotations.Nullable;
 /// Constrained OFT (coft) scales a block whose norm exceeds eps / sqrt(blocks) back to it, at each refresh.
 ///
 /// Merge     W' = W with its column blocks times R_nᵀ
-/// Omitted   module_dropout
+/// Omitted   module_dropout in training
 /// Source    peft tuners/oft/layer.py
 public final class Oft extends LayerAdapter implements InputMap {
     /// The registry entry.
@@ -139,15 +142,20 @@ public final class Oft extends LayerAdapter implements InputMap {
         return r;
     }
 
+    // The highest power of Q.
+    private int degree() {
+        return terms == 3 ? 3 : terms - 1;
+    }
+
     // Coefficient of Q^power: 1 for the identity and the last of several terms, else 2.
     private double coefficient(int power) {
-        return power == 0 || (power == terms - 1 && terms > 2) ? 1 : 2;
+        return power == 0 || (power == degree() && terms > 2) ? 1 : 2;
     }
 
     private double[] neumann(double[] q) {
         double[] power = SmallMatrix.identity(block);
         double[] r = SmallMatrix.identity(block);
-        for (int p = 1; p < terms; p++) {
+        for (int p = 1; p <= degree(); p++) {
             power = SmallMatrix.nn(power, q, block, block, block);
             for (int e = 0; e < r.length; e++) {
                 r[e] += coefficient(p) * power[e];
@@ -234,7 +242,7 @@ public final class Oft extends LayerAdapter implements InputMap {
         double[] qT = SmallMatrix.transpose(q, block, block);
         double[] sum = new double[gradR.length];
         double[] left = gradR.clone();
-        for (int p = 1; p < terms; p++) {
+        for (int p = 1; p <= degree(); p++) {
             sum = SmallMatrix.nn(sum, qT, block, block, block);
             for (int e = 0; e < sum.length; e++) {
                 sum[e] += left[e];
@@ -264,17 +272,14 @@ public final class Oft extends LayerAdapter implements InputMap {
             int terms,
             boolean constrained,
             double epsilon,
-            boolean zero)
+            boolean zero,
+            UndrawnDropouts dropouts)
             implements AdapterRecipe {
         static Recipe read(ConfigFields fields) {
             int count = fields.integer("r", 0);
             int size = fields.integer("oft_block_size", count == 0 ? 32 : 0);
             if ((count > 0) == (size > 0)) {
                 throw fields.wrong("oft_block_size", "a size, or 0 with the number of blocks in r=" + count, size);
-            }
-            double dropout = fields.number("module_dropout", 0);
-            if (dropout != 0) {
-                throw fields.wrong("module_dropout", "0", dropout);
             }
             return new Recipe(
                     count,
@@ -284,7 +289,13 @@ public final class Oft extends LayerAdapter implements InputMap {
                     fields.positive("num_cayley_neumann_terms", 5),
                     fields.flag("coft", false),
                     fields.number("eps", 6e-5),
-                    fields.flag("init_weights", true));
+                    fields.flag("init_weights", true),
+                    UndrawnDropouts.read(fields, "module_dropout"));
+        }
+
+        @Override
+        public @Nullable String untrainable() {
+            return dropouts.untrainable();
         }
 
         @Override
@@ -307,7 +318,7 @@ public final class Oft extends LayerAdapter implements InputMap {
             fields.put("num_cayley_neumann_terms", terms);
             fields.put("coft", constrained);
             fields.put("eps", epsilon);
-            fields.put("module_dropout", 0.0);
+            fields.putAll(dropouts.fields());
             fields.put("init_weights", zero);
             fields.put("fan_in_fan_out", false);
             return fields;
@@ -316,8 +327,11 @@ public final class Oft extends LayerAdapter implements InputMap {
         @Override
         public Adapter create(LayerSite site, Arena arena, StoredShapes shapes) {
             int in = site.weight().inFeatures();
-            int size = blockSize > 0 ? blockSize : in / Math.max(1, blockCount);
-            if (size < 1 || in % size != 0 || (blockCount > 0 && in % blockCount != 0)) {
+            // A file holds the sizes that PEFT took in place of ones that do not divide.
+            boolean stored = shapes.shape("oft_R.weight") != null;
+            int count = stored ? nearestDivisor(in, blockCount) : blockCount;
+            int size = blockSize > 0 ? (stored ? nearestDivisor(in, blockSize) : blockSize) : in / Math.max(1, count);
+            if (size < 1 || in % size != 0 || (count > 0 && in % count != 0)) {
                 throw new IllegalArgumentException(
                         site.name()
                                 + (blockSize > 0 ? ": oft_block_size" : ": r")
@@ -327,6 +341,22 @@ public final class Oft extends LayerAdapter implements InputMap {
                                 + (blockSize > 0 ? blockSize : blockCount));
             }
             return new Oft(site, this, size, shared ? 1 : in / size, arena);
+        }
+
+        // The divisor of `in` next to `wanted`, the lower of two as near; 0 stays 0.
+        private static int nearestDivisor(int in, int wanted) {
+            if (wanted < 1) {
+                return wanted;
+            }
+            int lower = Math.min(in, wanted);
+            while (in % lower != 0) {
+                lower--;
+            }
+            int higher = Math.min(in, wanted);
+            while (in % higher != 0) {
+                higher++;
+            }
+            return wanted - lower <= higher - wanted ? lower : higher;
         }
 
         @Override

@@ -31,7 +31,7 @@ import org.jspecify.annotations.Nullable;
 ///
 ///     W' = W with the rows of the tokens replaced
 ///     embedding          out_t = W'[id_t]            drow_k = sum over t with id_t = token k of gOut_t
-///     tied output head   y = x W'ᵀ                   drow_k += sum_t gY_tk x_t,  gX = gY W'
+///     output head        y = x W'ᵀ                   drow_k += sum_t gY_tk x_t,  gX = gY W'
 ///
 /// | parameter | shape | start | file |
 /// |---|---|---|---|
@@ -112,7 +112,7 @@ public final class TrainableTokens extends LayerAdapter implements TokenTable {
         return 0;
     }
 
-    /// The tied output head.
+    /// The output head, tied or with tokens of its own.
     @Override
     public void forward(AdapterCall call, Matrix y) {
         MatMul.multiply(call.compute(), call.weight(), call.x(), y, false);
@@ -218,7 +218,7 @@ public final class TrainableTokens extends LayerAdapter implements TokenTable {
 
         @Override
         public boolean sitsOn(LayerSite.Part part) {
-            return part == LayerSite.Part.EMBEDDING;
+            return part == LayerSite.Part.EMBEDDING || part == LayerSite.Part.HEAD;
         }
 
         @Override

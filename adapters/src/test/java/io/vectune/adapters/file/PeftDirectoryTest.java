@@ -20,6 +20,7 @@ import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.safetensors.SafetensorsFile;
 import io.vectune.runtime.safetensors.SafetensorsWriter;
 import io.vectune.runtime.tensor.DType;
+import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
 import io.vectune.runtime.weight.DenseWeight;
@@ -38,6 +39,9 @@ import java.util.concurrent.Future;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class PeftDirectoryTest {
     private final Arena arena = Arena.ofShared();
@@ -116,6 +120,85 @@ class PeftDirectoryTest {
         broken.setFloat(7, Float.NaN);
         change(adapter, Map.of("base_model.model.layers.0.q_proj.lora_B.weight", broken));
         assertRefused(adapter, "layers.0.q_proj: loraB: expected finite values, found NaN at [3, 1]");
+    }
+
+    // PEFT saves the head that an adapter targets with it.
+    @ParameterizedTest
+    @EnumSource(
+            value = DType.class,
+            names = {"F32", "BF16", "F16"})
+    void copiesOfTheModelsHeadAreNoSurprise(DType type) {
+        Path adapter = written(Map.of("r", 2, "target_modules", List.of("q_proj", "lm_head")));
+        Tensor head = ((DenseWeight) sites.getLast().weight()).tensor();
+        Tensor copy = FloatCast.of(arena, head, type);
+        change(adapter, Map.of("base_model.model.lm_head.base_layer.weight", copy));
+        try (AdapterSet set = PeftDirectory.read(adapter, sites, compute)) {
+            assertThat(set.adapters()).containsOnlyKeys("layers.0.q_proj", "lm_head");
+        }
+        Tensor other = Tensor.allocate(arena, DType.F32, 12, 8);
+        other.asMatrix().copyFrom(head.asMatrix());
+        other.setFloat(9, other.getFloat(9) * 1.02f);
+        change(adapter, Map.of("base_model.model.lm_head.base_layer.weight", FloatCast.of(arena, other, type)));
+        assertRefused(
+                adapter, "lm_head.base_layer.weight: expected the weight of lm_head", "other values", "that base");
+        change(
+                adapter,
+                Map.of("base_model.model.lm_head.weight", Tensor.allocate(arena, DType.F32, 14, 8)),
+                "base_model.model.lm_head.base_layer.weight");
+        assertRefused(adapter, "lm_head.weight: expected the weight of lm_head as the model has it [12, 8]", "14");
+    }
+
+    @Test
+    void adaptersOfAnEmbeddingAreRefusedByName() {
+        Path adapter = written(Map.of("r", 2));
+        Tensor table = Tensor.allocate(arena, DType.F32, 12, 8);
+        sites.add(new LayerSite("embed_tokens", new DenseWeight(table), null, LayerSite.Part.EMBEDDING));
+        change(
+                adapter,
+                Map.of("base_model.model.embed_tokens.lora_embedding_A", Tensor.allocate(arena, DType.F32, 2, 12)));
+        assertRefused(adapter, "embed_tokens: expected adapters of linear layers, found lora_embedding_A");
+    }
+
+    @Test
+    void tokensOfAnUntiedHeadComeBack() {
+        Path target = directory.resolve("tokens");
+        Map<String, Object> options = Map.of("r", 2, "trainable_token_indices", Map.of("lm_head", List.of(3, 7)));
+        try (AdapterSet set = AdapterSet.create(AdapterConfig.of("lora", options), sites, compute, 1)) {
+            Adapter tokens = Objects.requireNonNull(set.adapter("lm_head"));
+            new SplitMix(3).fillNormal(tokens.parameters().getFirst().values(), 0, 1);
+            PeftDirectory.write(set, target, false);
+            try (AdapterSet back = PeftDirectory.read(target, sites, compute)) {
+                Adapter read = Objects.requireNonNull(back.adapter("lm_head"));
+                assertThat(read.kind()).isEqualTo("trainable_tokens");
+                Matrix merged = Matrix.allocate(arena, 12, 8);
+                read.merge(compute, sites.getLast().weight(), merged);
+                assertThat(merged.rows(7, 8).toArray())
+                        .containsExactly(tokens.parameters().getFirst().values().rows(1, 2).toArray());
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({"oft,module_dropout", "loha,rank_dropout", "lokr,module_dropout"})
+    void dropoutsThatAreNotDrawnHereOnlyForbidTraining(String kind, String field) throws IOException {
+        Path target = directory.resolve(kind);
+        Map<String, Object> options = kind.equals("oft") ? Map.of("oft_block_size", 4) : Map.of("r", 2);
+        try (AdapterSet set = AdapterSet.create(AdapterConfig.of(kind, options), sites, compute, 1)) {
+            PeftDirectory.write(set, target, false);
+        }
+        Path config = target.resolve(PeftDirectory.CONFIG);
+        String text = Files.readString(config);
+        Files.writeString(config, text.replaceFirst("\"" + field + "\" *: *0.0", "\"" + field + "\": 0.25"));
+        try (AdapterSet set = PeftDirectory.read(target, sites, compute)) {
+            assertThat(set.config().fields()).containsEntry(field, 0.25);
+            assertThatThrownBy(set::requireTrainable)
+                    .isInstanceOf(VectuneException.class)
+                    .hasMessageContaining(kind + ": " + field + " = 0.25: expected 0 to train");
+        }
+        Map<String, Object> asked = new LinkedHashMap<>(options);
+        asked.put(field, 0.25);
+        assertThatThrownBy(() -> AdapterSet.create(AdapterConfig.of(kind, asked), sites, compute, 1).close())
+                .hasMessageContaining("expected 0 to train");
     }
 
     @Test

@@ -38,7 +38,9 @@ public final class Trainer implements AutoCloseable {
     /// @param adapters trained in place
     /// @param compute of this trainer alone
     /// @param objective closed with the trainer
+    /// @throws io.vectune.runtime.VectuneException if the configuration asks for something that is not done in training
     public Trainer(AdapterSet adapters, Compute compute, TrainingObjective objective, TrainerOptions options) {
+        adapters.requireTrainable();
         this.adapters = adapters;
         this.compute = compute;
         this.objective = objective;
