@@ -99,18 +99,17 @@ public record AdapterConfig(
         return read(new ConfigFields(kind, fields));
     }
 
-    /// All fields, sorted, as PEFT writes them.
+    /// The fields, sorted. Those of the targeting and biases that have PEFT's default are left out: not every type
+    /// knows all of them, and PEFT warns of fields that a type does not know.
     public Map<String, @Nullable Object> fields() {
         Map<String, @Nullable Object> fields = new TreeMap<>(description);
         fields.put("peft_type", recipe.peftType());
         fields.put("inference_mode", true);
-        fields.put(
-                "bias",
-                switch (biases) {
-                    case NONE -> "none";
-                    case ALL -> "all";
-                    case ADAPTED -> recipe.peftType().toLowerCase(Locale.ROOT) + "_only";
-                });
+        switch (biases) {
+            case NONE -> {}
+            case ALL -> fields.put("bias", "all");
+            case ADAPTED -> fields.put("bias", recipe.peftType().toLowerCase(Locale.ROOT) + "_only");
+        }
         fields.putIfAbsent("task_type", null);
         fields.putIfAbsent("base_model_name_or_path", null);
         fields.putAll(recipe.fields());

@@ -13,7 +13,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import org.jspecify.annotations.Nullable;
 
 /// Which layers of a host get an adapter, with PEFT's meaning of the fields.
 ///
@@ -91,15 +90,23 @@ public record Targeting(
         return layers;
     }
 
-    /// The fields as PEFT writes them; absent ones are null.
-    public Map<String, @Nullable Object> fields() {
-        Map<String, @Nullable Object> fields = new LinkedHashMap<>();
+    /// The fields as PEFT reads them, without those that choose nothing.
+    public Map<String, Object> fields() {
+        Map<String, Object> fields = new LinkedHashMap<>();
         boolean text = regex || isAllLinear();
         fields.put("target_modules", text ? targets.getFirst() : targets);
-        fields.put("exclude_modules", excluded.isEmpty() ? null : excludedRegex ? excluded.getFirst() : excluded);
-        fields.put("layers_to_transform", layers.isEmpty() ? null : layers.stream().sorted().toList());
-        fields.put("layers_pattern", layersPatterns.isEmpty() ? null : layersPatterns);
-        fields.put("modules_to_save", modulesToSave.isEmpty() ? null : modulesToSave);
+        if (!excluded.isEmpty()) {
+            fields.put("exclude_modules", excludedRegex ? excluded.getFirst() : excluded);
+        }
+        if (!layers.isEmpty()) {
+            fields.put("layers_to_transform", layers.stream().sorted().toList());
+        }
+        if (!layersPatterns.isEmpty()) {
+            fields.put("layers_pattern", layersPatterns);
+        }
+        if (!modulesToSave.isEmpty()) {
+            fields.put("modules_to_save", modulesToSave);
+        }
         return fields;
     }
 

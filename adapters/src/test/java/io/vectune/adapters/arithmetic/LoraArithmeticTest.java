@@ -230,8 +230,7 @@ class LoraArithmeticTest {
                 AdapterSet biased = adapter("lora", Map.of("r", 2, "lora_bias", true), 2)) {
             List<WeightedCombination.Source> sources =
                     List.of(new WeightedCombination.Source(plain, 1), new WeightedCombination.Source(biased, 1));
-            assertThatThrownBy(() ->
-                            combine(sources, method, WeightedCombination.Parity.EXACT, 0, 1).close())
+            assertThatThrownBy(() -> combine(sources, method, WeightedCombination.Parity.EXACT, 0, 1).close())
                     .isInstanceOf(VectuneException.class)
                     .hasMessage("a.q_proj: lora changes the bias, which a LoRA cannot express; merge it instead");
         }
