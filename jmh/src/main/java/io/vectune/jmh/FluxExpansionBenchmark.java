@@ -32,7 +32,7 @@ public class FluxExpansionBenchmark {
     /// The narrow layer.
     @State(Scope.Benchmark)
     public static class Input extends KernelState {
-        @Param({"nf4", "nf4-nested", "fp4", "int8", "hqq4"})
+        @Param({"nf4", "nf4-nested", "fp4", "int8", "hqq4", "hqq4-nested", "hqq3"})
         public String format = "";
 
         private QuantizedWeight weight;

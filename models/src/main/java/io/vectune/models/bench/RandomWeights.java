@@ -17,6 +17,7 @@ import java.util.SplittableRandom;
 
 /// Weights and activations of random numbers, the same ones at each call.
 public final class RandomWeights {
+    private static final String NESTED = "-nested";
     private static final long WEIGHT_SEED = 11;
     private static final long BLOCK_SEED = 12;
 
@@ -24,8 +25,8 @@ public final class RandomWeights {
 
     /// A weight of uniform numbers in [-1, 1), or of random codes whose weights are of size one.
     ///
-    /// @param format `f32`, `bf16`, `f16`; `hqqN` (N bits, group 64, axis 1); `nf4`, `nf4-nested` (absmax quantized
-    ///   itself), `fp4`, `int8`; or a GGUF block type such as `q4_k`
+    /// @param format `f32`, `bf16`, `f16`; `hqqN` (N bits, group 64, axis 1), `hqqN-nested` (scales and zero points in 8
+    ///   bits); `nf4`, `nf4-nested` (absmax quantized itself), `fp4`, `int8`; or a GGUF block type such as `q4_k`
     /// @throws IllegalArgumentException if the format is none of these
     public static Weight weight(Compute compute, Arena arena, String format, int outFeatures, int inFeatures) {
         return switch (format) {
@@ -39,7 +40,10 @@ public final class RandomWeights {
             }
             default -> {
                 if (format.startsWith("hqq")) {
-                    QuantizeOptions options = QuantizeOptions.of("hqq").withBits(format.substring(3));
+                    boolean nested = format.endsWith(NESTED);
+                    String bits = format.substring(3, format.length() - (nested ? NESTED.length() : 0));
+                    QuantizeOptions options =
+                            QuantizeOptions.of("hqq").withBits(bits).withMetaBits(nested ? "8" : "none");
                     yield quantized(compute, arena, options, outFeatures, inFeatures);
                 }
                 yield blocks(arena, blockType(format), outFeatures, inFeatures);

@@ -60,6 +60,20 @@ public record HqqConfig(
                 false);
     }
 
+    public HqqConfig withGroups(int size, int newAxis) {
+        return new HqqConfig(
+                bits,
+                size,
+                newAxis,
+                optimize,
+                roundZero,
+                kappaSchedule,
+                computeDtype,
+                scaleMeta,
+                zeroMeta,
+                viewAsFloat);
+    }
+
     public HqqConfig withComputeDtype(DType type) {
         return new HqqConfig(
                 bits, groupSize, axis, optimize, roundZero, kappaSchedule, type, scaleMeta, zeroMeta, viewAsFloat);

@@ -1,5 +1,6 @@
 package io.vectune.quant.hqq;
 
+import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -11,6 +12,24 @@ public sealed interface HqqMeta {
 
     /// Bytes as stored.
     long storageBytes();
+
+    /// How they are stored.
+    default HqqMetaConfig config() {
+        return switch (this) {
+            case Plain _ -> HqqMetaConfig.PLAIN;
+            case Quantized quantized -> {
+                HqqGeometry geometry = quantized.weight().geometry();
+                yield geometry.groups() == 1 && geometry.axis() == 1
+                        ? HqqMetaConfig.PER_TENSOR
+                        : new HqqMetaConfig.Grouped(geometry.groupSize(), geometry.axis());
+            }
+        };
+    }
+
+    /// The type of the stored floats; `computeDtype` where codes are stored.
+    default DType floatType(DType computeDtype) {
+        return this instanceof Plain plain ? plain.values().dtype() : computeDtype;
+    }
 
     /// Stored as floats.
     ///
@@ -36,6 +55,10 @@ public sealed interface HqqMeta {
     static HqqMeta plain(Arena arena, Tensor values) {
         int count = Math.toIntExact(values.elements());
         MemorySegment decoded = padded(arena, count);
+        if (values.dtype() == DType.F32) {
+            MemorySegment.copy(values.segment(), 0, decoded, 0, values.byteSize());
+            return new Plain(values, decoded);
+        }
         for (int i = 0; i < count; i++) {
             decoded.setAtIndex(Tensor.FLOAT, i, values.getFloat(i));
         }

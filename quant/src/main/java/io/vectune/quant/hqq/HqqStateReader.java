@@ -54,8 +54,8 @@ final class HqqStateReader {
                         flag("round_zero", bits == HqqBits.FOUR),
                         false,
                         computeDtype,
-                        metaConfig(scale),
-                        metaConfig(zero),
+                        scale.config(),
+                        zero.config(),
                         viewAsFloat);
         HqqWeight weight = new HqqWeight(config, geometry, packed.segment(), scale, zero);
         checkCodes(weight, packedKey);
@@ -250,18 +250,6 @@ final class HqqStateReader {
         }
         requireFinite(what, result);
         return result;
-    }
-
-    private static HqqMetaConfig metaConfig(HqqMeta meta) {
-        return switch (meta) {
-            case HqqMeta.Plain _ -> HqqMetaConfig.PLAIN;
-            case HqqMeta.Quantized quantized -> {
-                HqqGeometry geometry = quantized.weight().geometry();
-                yield geometry.groups() == 1 && geometry.axis() == 1
-                        ? HqqMetaConfig.PER_TENSOR
-                        : new HqqMetaConfig.Grouped(geometry.groupSize(), geometry.axis());
-            }
-        };
     }
 
     /// Codes above the largest of their width can only be where the packing has room for them.
