@@ -308,23 +308,13 @@ public final class AdapterSet implements AutoCloseable {
         for (AdapterSet member : members) {
             mixed.sites.putAll(member.sites);
         }
-        mixed.sites.forEach(AdapterSet::requireLinear);
         mixed.sites.forEach((module, site) ->
                 mixed.adapters.put(
                         module,
-                        new MixedAdapter(
+                        AdapterMix.of(
                                 site,
                                 members.stream().map(member -> Optional.ofNullable(member.adapter(module))).toList())));
         return mixed;
-    }
-
-    private static void requireLinear(String module, LayerSite site) {
-        if (!site.part().isLinear()) {
-            throw new IllegalArgumentException(
-                    module
-                            + ": an adapter of a norm or an embedding belongs to the whole batch; expected adapters of"
-                            + " linear layers in a mixed one");
-        }
     }
 
     /// The configuration.

@@ -26,7 +26,15 @@ public record CallOptions(boolean training, long dropoutSeed, Steering steering,
         return new CallOptions(training, dropoutSeed, steering, rowGroups);
     }
 
-    /// The options of the rows `[from, to)` alone.
+    /// The options of a call over some of the rows, put together in their order.
+    ///
+    /// @param rows ascending
+    public CallOptions select(int[] rows) {
+        RowGroups selected = groups.runs().isEmpty() ? groups : groups.select(rows);
+        return new CallOptions(training, dropoutSeed, steering.select(rows), selected);
+    }
+
+    /// The options of the rows `[from, to)` alone, which one adapter takes.
     CallOptions rows(int from, int to) {
         return steering.isUniform() && groups.runs().isEmpty()
                 ? this

@@ -55,15 +55,18 @@ public final class ComposedAdapter implements Adapter {
                 throw new IllegalArgumentException("adapters of different layers cannot be composed");
             }
             switch (member.adapter) {
+                case TokenTable table -> throw replacesTheLayer(table);
                 case InputMap map -> inputs.add(new InputMember(map, member.weight, index));
                 case ProductMap map when map.form() == ProductMap.Form.MAPS_OUTPUT ->
                         outputs.add(new ProductMember(map, member.weight, index));
                 case ProductMap map -> sums.add(new ProductMember(map, member.weight, index));
-                default ->
-                        throw new IllegalArgumentException(
-                                member.adapter.kind() + " replaces the layer and cannot be combined with others");
+                default -> throw replacesTheLayer(member.adapter);
             }
         }
+    }
+
+    private static IllegalArgumentException replacesTheLayer(Adapter adapter) {
+        return new IllegalArgumentException(adapter.kind() + " replaces the layer and cannot be combined with others");
     }
 
     @Override
@@ -83,7 +86,7 @@ public final class ComposedAdapter implements Adapter {
 
     @Override
     public List<AdapterParameter> parameters() {
-        return MixedAdapter.numbered(members.stream().map(Member::adapter).toList());
+        return AdapterMix.numbered(members.stream().map(Member::adapter).toList());
     }
 
     @Override

@@ -1,5 +1,6 @@
 package io.vectune.adapters;
 
+import java.util.ArrayList;
 import java.util.List;
 
 /// Which rows of a mixed batch use which adapter: consecutive runs of rows that together cover the batch.
@@ -25,6 +26,27 @@ public record RowGroups(List<Run> runs) {
             }
             next = run.to();
         }
+    }
+
+    /// The groups of some of the rows, put together in their order.
+    ///
+    /// @param rows ascending
+    public RowGroups select(int[] rows) {
+        List<Run> selected = new ArrayList<>();
+        int run = 0;
+        for (int index = 0; index < rows.length; index++) {
+            while (rows[index] >= runs.get(run).to()) {
+                run++;
+            }
+            Run last = selected.isEmpty() ? null : selected.getLast();
+            int adapter = runs.get(run).adapter();
+            if (last != null && last.adapter() == adapter) {
+                selected.set(selected.size() - 1, new Run(last.from(), index + 1, adapter));
+            } else {
+                selected.add(new Run(index, index + 1, adapter));
+            }
+        }
+        return new RowGroups(selected);
     }
 
     /// The number of rows covered.

@@ -69,6 +69,18 @@ public final class Steering {
         return new Steering(1, Arrays.copyOfRange(perRow, from, to));
     }
 
+    /// The coefficients of some of the rows.
+    public Steering select(int[] rows) {
+        if (perRow.length == 0) {
+            return this;
+        }
+        float[] selected = new float[rows.length];
+        for (int index = 0; index < rows.length; index++) {
+            selected[index] = perRow[rows[index]];
+        }
+        return new Steering(1, selected);
+    }
+
     private static float checkFinite(float coefficient) {
         if (!Float.isFinite(coefficient)) {
             throw new IllegalArgumentException("steering: expected finite coefficients, found " + coefficient);

@@ -49,6 +49,11 @@ public final class BiasTuned extends LayerAdapter {
         return inner;
     }
 
+    /// The trained bias (1, outFeatures), live.
+    public Matrix bias() {
+        return bias;
+    }
+
     @Override
     public List<AdapterParameter> parameters() {
         List<AdapterParameter> parameters = new ArrayList<>();

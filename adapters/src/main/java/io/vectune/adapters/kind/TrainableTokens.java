@@ -8,7 +8,9 @@ import io.vectune.adapters.AdapterParameter.Role;
 import io.vectune.adapters.AdapterRecipe;
 import io.vectune.adapters.ConfigFields;
 import io.vectune.adapters.Initialization;
+import io.vectune.adapters.InputGradient;
 import io.vectune.adapters.LayerSite;
+import io.vectune.adapters.ProductMap;
 import io.vectune.adapters.StoredShapes;
 import io.vectune.adapters.TokenTable;
 import io.vectune.adapters.kernel.RowKernels;
@@ -39,7 +41,7 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Identity at start: exact. Merge: the rows replace the base's
 /// Source    peft tuners/trainable_tokens/layer.py
-public final class TrainableTokens extends LayerAdapter implements TokenTable {
+public final class TrainableTokens extends LayerAdapter implements TokenTable, ProductMap {
     /// The registry entry.
     public static final AdapterKind KIND = AdapterKind.of("trainable_tokens", "TRAINABLE_TOKENS", Recipe::read);
 
@@ -112,10 +114,14 @@ public final class TrainableTokens extends LayerAdapter implements TokenTable {
         return 0;
     }
 
+    @Override
+    public Form form() {
+        return Form.SCALES_AND_ADDS;
+    }
+
     /// The output head, tied or with tokens of its own.
     @Override
-    public void forward(AdapterCall call, Matrix y) {
-        MatMul.multiply(call.compute(), call.weight(), call.x(), y, false);
+    public void applyToProduct(AdapterCall call, Matrix y) {
         RowKernels.addRow(call.compute(), y, call.bias());
         Workspace workspace = call.compute().workspace();
         long mark = workspace.mark();
@@ -131,7 +137,12 @@ public final class TrainableTokens extends LayerAdapter implements TokenTable {
     }
 
     @Override
-    public void backward(AdapterCall call, Matrix gradOutput, @Nullable Matrix gradInput, List<Matrix> gradients) {
+    public void backwardProduct(
+            AdapterCall call,
+            Matrix gradOutput,
+            @Nullable Matrix gradProduct,
+            @Nullable InputGradient gradInput,
+            List<Matrix> gradients) {
         Workspace workspace = call.compute().workspace();
         long mark = workspace.mark();
         Matrix own = workspace.matrix(gradOutput.rows(), tokens.length);
@@ -142,15 +153,17 @@ public final class TrainableTokens extends LayerAdapter implements TokenTable {
         }
         MatMul.tn(call.compute(), 1, own, call.x(), gradients.getFirst(), true);
         if (gradInput != null) {
-            MatMul.nn(call.compute(), 1, own, rows, gradInput, false);
-            Matrix others = workspace.matrix(gradOutput.rows(), gradOutput.columns());
-            others.copyFrom(gradOutput);
+            Matrix part = gradInput.part();
+            MatMul.nn(call.compute(), 1, own, rows, part, false);
+            gradInput.add(part);
+        }
+        if (gradProduct != null) {
+            RowKernels.copy(call.compute(), gradOutput, gradProduct);
             for (int t = 0; t < gradOutput.rows(); t++) {
                 for (int token : tokens) {
-                    others.set(t, token, 0);
+                    gradProduct.set(t, token, 0);
                 }
             }
-            MatMul.multiplyTransposed(call.compute(), call.weight(), others, gradInput, true);
         }
         workspace.release(mark);
     }

@@ -55,8 +55,12 @@ class AdapterTableTest {
             cells.add(cell(everyKind.contains(name)));
             expected.add("| " + String.join(" | ", cells) + " |");
         }
-        assertThat(Files.readAllLines(DATA.resolveSibling("README.md"))).containsAll(expected);
         // Norms and embeddings are checked in whole models.
         assertThat(names("peft/adapters")).contains("llama-ln", "qwen3-tokens", "tiny-llama-tokens");
+        for (String name : List.of("ln_tuning", "trainable_tokens")) {
+            String mixed = cell(EveryMixTest.OTHER_PARTS.contains(name));
+            expected.add("| " + name + " | yes | yes | yes | yes | - | yes | yes | yes | yes | " + mixed + " |");
+        }
+        assertThat(Files.readAllLines(DATA.resolveSibling("README.md"))).containsAll(expected);
     }
 }

@@ -1,21 +1,27 @@
 package io.vectune.adapters.kind;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterCall;
 import io.vectune.adapters.AdapterKind;
 import io.vectune.adapters.AdapterKinds;
+import io.vectune.adapters.AdapterMix;
 import io.vectune.adapters.AdapterParameter;
 import io.vectune.adapters.CallOptions;
 import io.vectune.adapters.LayerSite;
 import io.vectune.adapters.MixedAdapter;
+import io.vectune.adapters.MixedEmbedding;
+import io.vectune.adapters.MixedNorm;
 import io.vectune.adapters.RowGroups;
 import io.vectune.adapters.Steering;
 import io.vectune.adapters.random.SplitMix;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
+import io.vectune.runtime.nn.Embedding;
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -27,6 +33,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -36,6 +43,9 @@ class EveryMixTest {
     private static final int IN = 64;
     private static final int OUT = 48;
     private static final int ROWS_OF_A_KIND = 3;
+
+    /// Kinds that sit on norms and embeddings; their mixes have tests of their own below.
+    static final List<String> OTHER_PARTS = List.of(LnTuning.KIND.name(), TrainableTokens.KIND.name());
 
     private final Arena arena = Arena.ofShared();
     private final ThreadTeam team = ThreadTeam.of(2);
@@ -73,7 +83,7 @@ class EveryMixTest {
             LayerSite site, Adapter adapter, Matrix x, Matrix gradOutput, CallOptions options, Compute session) {
         Matrix saved = Matrix.allocate(arena, 1, Math.max(1, (int) adapter.savedFloats(x.rows())));
         AdapterCall call = new AdapterCall(session, site.weight(), site.bias(), x, saved, options);
-        Matrix y = Matrix.allocate(arena, x.rows(), OUT);
+        Matrix y = Matrix.allocate(arena, x.rows(), adapter.outFeatures());
         adapter.forward(call, y);
         Matrix gradInput = Matrix.allocate(arena, x.rows(), IN);
         List<Matrix> gradients = new ArrayList<>();
@@ -165,6 +175,138 @@ class EveryMixTest {
 
     private static void close(String what, Matrix found, Matrix expected) {
         AdapterBench.close(what, AdapterBench.doubles(found), AdapterBench.doubles(expected), 2e-6);
+    }
+
+    private void same(String what, Matrix found, Matrix expected) {
+        assertThat(found.toArray()).as(what).containsExactly(expected.toArray());
+    }
+
+    // Rows: three of the first scale, two of the base, two of the second scale.
+    @Test
+    void rowsOfANormHaveTheBitsOfTheirOwnScale() {
+        LayerSite norm =
+                new LayerSite(
+                        "model.norm",
+                        RandomLayer.site("f32", 1, IN, compute, arena).weight(),
+                        null,
+                        LayerSite.Part.NORM);
+        List<Adapter> scales = List.of(new LnTuning(norm, "weight", arena), new LnTuning(norm, "weight", arena));
+        for (int index = 0; index < scales.size(); index++) {
+            new SplitMix(index).fillNormal(scales.get(index).parameters().getFirst().values(), 0, 1);
+        }
+        Adapter base = new LnTuning(norm, "weight", arena);
+        RowGroups groups =
+                new RowGroups(
+                        List.of(
+                                new RowGroups.Run(0, 3, 0),
+                                new RowGroups.Run(3, 5, RowGroups.BASE),
+                                new RowGroups.Run(5, 7, 1)));
+        AdapterMix mix = AdapterMix.of(norm, scales.stream().map(Optional::of).toList());
+        assertThat(mix).isInstanceOf(MixedNorm.class);
+        assertThat(mix.outFeatures()).isEqualTo(IN);
+        Matrix x = random(7, IN, 1);
+        Matrix gradOutput = random(7, IN, 2);
+        Result together = run(norm, mix, x, gradOutput, CallOptions.INFERENCE.withGroups(groups), compute);
+        for (RowGroups.Run run : groups.runs()) {
+            Adapter own = run.adapter() == RowGroups.BASE ? base : scales.get(run.adapter());
+            Matrix rows = x.rows(run.from(), run.to());
+            Result alone = run(norm, own, rows, gradOutput.rows(run.from(), run.to()), CallOptions.INFERENCE, compute);
+            same("y", together.y().rows(run.from(), run.to()), alone.y());
+            same("gradient of x", together.gradInput().rows(run.from(), run.to()), alone.gradInput());
+            if (run.adapter() != RowGroups.BASE) {
+                same(
+                        "gradient",
+                        mix.gradientsOf(together.gradients(), run.adapter()).getFirst(),
+                        alone.gradients().getFirst());
+            }
+        }
+    }
+
+    @Test
+    void rowsOfAnEmbeddingHaveTheBitsOfTheirOwnTable() {
+        Weight table = RandomLayer.site("hqq", OUT, IN, compute, arena).weight();
+        LayerSite site = new LayerSite("model.embed_tokens", table, null, LayerSite.Part.EMBEDDING);
+        TrainableTokens tokens = new TrainableTokens(site, List.of(7, 3), "rows", arena);
+        FullWeight whole = new FullWeight(site, arena);
+        new SplitMix(3).fillNormal(tokens.parameters().getFirst().values(), 0, 1);
+        new SplitMix(4).fillNormal(whole.parameters().getFirst().values(), 0, 1);
+        int[] ids = {3, 7, 11, 3, 7, 7, 0, 3};
+        RowGroups groups =
+                new RowGroups(
+                        List.of(
+                                new RowGroups.Run(0, 3, 0),
+                                new RowGroups.Run(3, 5, RowGroups.BASE),
+                                new RowGroups.Run(5, 8, 1)));
+        MixedEmbedding mix = new MixedEmbedding(site, List.of(Optional.of(tokens), Optional.of(whole)));
+        Matrix out = Matrix.allocate(arena, ids.length, IN);
+        mix.gather(compute, table, ids, groups, out);
+        Matrix expected = Matrix.allocate(arena, ids.length, IN);
+        Embedding.gather(compute, table, ids, expected);
+        same("base", out.rows(3, 5), expected.rows(3, 5));
+        tokens.gather(compute, table, ids, expected);
+        same("tokens", out.rows(0, 3), expected.rows(0, 3));
+        whole.gather(compute, table, ids, expected);
+        same("whole", out.rows(5, 8), expected.rows(5, 8));
+
+        Matrix gradOutput = random(ids.length, IN, 5);
+        List<Matrix> gradients = List.of(Matrix.allocate(arena, 2, IN), Matrix.allocate(arena, OUT, IN));
+        mix.backwardGather(compute, ids, groups, gradOutput, gradients);
+        List<Matrix> apart = List.of(Matrix.allocate(arena, 2, IN), Matrix.allocate(arena, OUT, IN));
+        tokens.backwardGather(compute, new int[] {3, 7, 11}, gradOutput.rows(0, 3), apart.subList(0, 1));
+        whole.backwardGather(compute, new int[] {7, 0, 3}, gradOutput.rows(5, 8), apart.subList(1, 2));
+        same("gradient of the tokens", gradients.get(0), apart.get(0));
+        same("gradient of the table", gradients.get(1), apart.get(1));
+        assertThatThrownBy(() -> mix.gather(compute, table, ids, RowGroups.NONE, out))
+                .hasMessage("row groups: expected 8 rows of the mixed batch, found 0");
+    }
+
+    // A trained bias beside each shape of adapter, alone, and a layer that is trained whole.
+    @Test
+    void biasesAndWholeLayersAreMixedToo() {
+        LayerSite site = site("nf4");
+        List<Adapter> adapters = new ArrayList<>();
+        for (String kind : List.of("lora", "dora", "hra")) {
+            adapters.add(new BiasTuned(site, trained(kind, site, 5), arena));
+        }
+        adapters.add(new BiasTuned(site, null, arena));
+        adapters.add(new FullWeight(site, arena));
+        List<RowGroups.Run> runs = new ArrayList<>();
+        for (int index = 0; index < adapters.size(); index++) {
+            new SplitMix(index).fillNormal(adapters.get(index).parameters().getLast().values(), 0, 1);
+            runs.add(new RowGroups.Run(3 * index, 3 * index + 3, index));
+        }
+        Matrix x = random(3 * adapters.size(), IN, 1);
+        Matrix gradOutput = random(x.rows(), OUT, 2);
+        MixedAdapter mix = new MixedAdapter(site, adapters.stream().map(Optional::of).toList());
+        CallOptions options = CallOptions.INFERENCE.withGroups(new RowGroups(runs));
+        Result together = run(site, mix, x, gradOutput, options, compute);
+        for (RowGroups.Run run : runs) {
+            Matrix g = gradOutput.rows(run.from(), run.to());
+            Adapter own = adapters.get(run.adapter());
+            Result alone = run(site, own, x.rows(run.from(), run.to()), g, CallOptions.INFERENCE, compute);
+            close("y", together.y().rows(run.from(), run.to()), alone.y());
+            close("gradient of x", together.gradInput().rows(run.from(), run.to()), alone.gradInput());
+            List<Matrix> found = mix.gradientsOf(together.gradients(), run.adapter());
+            assertThat(found).hasSameSizeAs(alone.gradients());
+            for (int index = 0; index < found.size(); index++) {
+                close("gradient", found.get(index), alone.gradients().get(index));
+            }
+        }
+    }
+
+    @Test
+    void refusesAdaptersOfOtherParts() {
+        LayerSite norm =
+                new LayerSite(
+                        "model.norm",
+                        RandomLayer.site("f32", 1, IN, compute, arena).weight(),
+                        null,
+                        LayerSite.Part.NORM);
+        List<Optional<Adapter>> linear = List.of(Optional.of(trained("lora", site("f32"), 1)));
+        assertThatThrownBy(() -> new MixedNorm(norm, linear))
+                .hasMessageContaining("model.norm: expected adapters of a norm in the mixed batch, found lora");
+        assertThatThrownBy(() -> new MixedEmbedding(site("f32"), linear))
+                .hasMessageContaining("expected adapters of an embedding in the mixed batch, found lora");
     }
 
     // Switching is naming another adapter in the call: the same bits again after any others, without a refresh.

@@ -32,6 +32,11 @@ record CallSeed(CallOptions options, boolean training, long seed) {
         return !options.groups().equals(RowGroups.NONE) || !options.steering().isUniform();
     }
 
+    /// The seed of some of the rows, put together in their order.
+    CallSeed select(int[] rows) {
+        return hasRowOptions() ? new CallSeed(options.select(rows), training, seed) : this;
+    }
+
     CallOptions options(String module) {
         if (!training) {
             return options;

@@ -6,14 +6,12 @@ import io.vectune.adapters.RowGroups;
 import io.vectune.adapters.Steering;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
-import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Map;
 
 /// Several texts going through a model together, each with an adapter of its own or none: the weights are read once for
 /// the tokens of all texts.
@@ -21,7 +19,8 @@ import java.util.Map;
 /// For one thread at a time. The texts keep their order; a text that is done simply gets no more tokens.
 public final class DecoderBatchSession implements AutoCloseable {
     private final DecoderModel model;
-    private final TunedParts parts;
+    private final AdaptedEmbedding embedding;
+    private final AdaptedNorm norm;
     private final Compute compute;
     private final int[] adapterOfText;
     private final float[] coefficients;
@@ -49,8 +48,7 @@ public final class DecoderBatchSession implements AutoCloseable {
                             + capacity);
         }
         DecoderConfig config = model.config();
-        this.parts = TunedParts.of(model, Map.of());
-        this.model = parts.model();
+        this.model = model;
         this.compute = compute;
         this.adapterOfText = adapterOfText.clone();
         this.coefficients = new float[adapterOfText.length];
@@ -59,7 +57,9 @@ public final class DecoderBatchSession implements AutoCloseable {
         this.capacity = capacity;
         this.rotary = new RotaryTable(config.ropeTheta(), config.headDim(), capacity, config.rotaryScaling());
         this.mixed = AdapterSet.mixed(adapters);
-        for (DecoderLayer layer : this.model.layers()) {
+        this.embedding = AdaptedEmbedding.of(model, mixed.adapters());
+        this.norm = new AdaptedNorm(DecoderModel.NORM, model.norm(), config.rmsNormEps(), mixed.adapters());
+        for (DecoderLayer layer : model.layers()) {
             blocks.add(new DecoderBlock(config, layer, mixed.adapters()));
         }
         this.head = new AdaptedHead(model, mixed.adapters(), arena, 0);
@@ -121,7 +121,7 @@ public final class DecoderBatchSession implements AutoCloseable {
         long mark = workspace.mark();
         try {
             Matrix x = workspace.matrix(rows, model.config().hiddenSize());
-            parts.embed(compute, ids, x);
+            embedding.gather(compute, ids, seed, x);
             for (DecoderBlock block : blocks) {
                 block.forwardCached(compute, rotary, rowPositions, texts, seed, x);
             }
@@ -194,7 +194,6 @@ public final class DecoderBatchSession implements AutoCloseable {
             int row = texts.get(index).to() - 1;
             last.rows(index, index + 1).copyFrom(x.rows(row, row + 1));
         }
-        RmsNorm.forward(compute, last, model.norm(), model.config().rmsNormEps(), last, null);
         Matrix fresh = workspace.matrix(texts.size(), model.config().vocabSize());
         List<RowGroups.Run> groups = new ArrayList<>();
         for (int text = 0; text < tokens.size(); text++) {
@@ -202,7 +201,9 @@ public final class DecoderBatchSession implements AutoCloseable {
                 groups.add(new RowGroups.Run(groups.size(), groups.size() + 1, adapterOfText[text]));
             }
         }
-        head.forward(compute, last, fresh, seedOf(groups, tokens));
+        CallSeed seed = seedOf(groups, tokens);
+        norm.forward(compute, last, last, null, seed);
+        head.forward(compute, last, fresh, seed);
         int index = 0;
         for (int text = 0; text < tokens.size(); text++) {
             if (tokens.get(text).length > 0) {

@@ -6,7 +6,6 @@ import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.nn.Attention;
 import io.vectune.runtime.nn.AttentionShape;
 import io.vectune.runtime.nn.Elementwise;
-import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.nn.SwiGlu;
 import io.vectune.runtime.tensor.Matrix;
@@ -37,9 +36,16 @@ final class DecoderBlock {
     private final Projection attentionOutput;
     private final Projection gateUp;
     private final Projection down;
-    private final boolean tunesInputNorm;
-    private final boolean tunesHeadNorms;
-    private final boolean tunesPostAttentionNorm;
+    private final AdaptedNorm inputNorm;
+    private final @Nullable HeadNorms headNorms;
+    private final AdaptedNorm postAttentionNorm;
+
+    /// The norms of each query head and each key head.
+    private record HeadNorms(AdaptedNorm query, AdaptedNorm key) {
+        boolean isAdapted() {
+            return query.isAdapted() || key.isAdapted();
+        }
+    }
 
     DecoderBlock(DecoderConfig config, DecoderLayer layer, Map<String, Adapter> adapters) {
         this.config = config;
@@ -49,16 +55,29 @@ final class DecoderBlock {
         this.attentionOutput = new Projection(adapters, layer.attentionOutput());
         this.gateUp = new Projection(adapters, layer.gate(), layer.up());
         this.down = new Projection(adapters, layer.down());
-        this.tunesInputNorm = adapters.containsKey(layer.inputNormName());
-        this.tunesHeadNorms = adapters.containsKey(layer.queryNormName()) || adapters.containsKey(layer.keyNormName());
-        this.tunesPostAttentionNorm = adapters.containsKey(layer.postAttentionNormName());
+        float eps = config.rmsNormEps();
+        this.inputNorm = new AdaptedNorm(layer.inputNormName(), layer.inputNorm(), eps, adapters);
+        this.postAttentionNorm =
+                new AdaptedNorm(layer.postAttentionNormName(), layer.postAttentionNorm(), eps, adapters);
+        Matrix queryNorm = layer.queryNorm();
+        Matrix keyNorm = layer.keyNorm();
+        this.headNorms =
+                queryNorm == null || keyNorm == null
+                        ? null
+                        : new HeadNorms(
+                                new AdaptedNorm(layer.queryNormName(), queryNorm, eps, adapters),
+                                new AdaptedNorm(layer.keyNormName(), keyNorm, eps, adapters));
+    }
+
+    private boolean tunesHeadNorms() {
+        return headNorms != null && headNorms.isAdapted();
     }
 
     /// Whether any linear layer or norm has an adapter.
     boolean isAdapted() {
-        return tunesInputNorm
-                || tunesHeadNorms
-                || tunesPostAttentionNorm
+        return inputNorm.isAdapted()
+                || tunesHeadNorms()
+                || postAttentionNorm.isAdapted()
                 || queryKeyValue.isAdapted()
                 || attentionOutput.isAdapted()
                 || gateUp.isAdapted()
@@ -67,13 +86,13 @@ final class DecoderBlock {
 
     /// How far down backward has to go if no layer below has an adapter.
     Reach lowestReach() {
-        if (tunesInputNorm) {
+        if (inputNorm.isAdapted()) {
             return Reach.INPUT;
         }
-        if (queryKeyValue.isAdapted() || tunesHeadNorms) {
+        if (queryKeyValue.isAdapted() || tunesHeadNorms()) {
             return Reach.QUERY_KEY_VALUE;
         }
-        if (attentionOutput.isAdapted() || tunesPostAttentionNorm) {
+        if (attentionOutput.isAdapted() || postAttentionNorm.isAdapted()) {
             return Reach.ATTENTION_OUTPUT;
         }
         return gateUp.isAdapted() ? Reach.GATE_UP : Reach.DOWN;
@@ -103,9 +122,9 @@ final class DecoderBlock {
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         Matrix normed = workspace.matrix(x.rows(), config.hiddenSize());
-        RmsNorm.forward(compute, x, layer.inputNorm(), config.rmsNormEps(), normed, buffers.inputRms());
+        inputNorm.forward(compute, x, normed, buffers.inputRms(), seed);
         queryKeyValue.forward(compute, normed, buffers.projected(), buffers.saved().queryKeyValue(), seed);
-        normHeads(compute, buffers);
+        normHeads(compute, buffers, seed);
         rotary.apply(compute, query(buffers), batch.positions(), false);
         rotary.apply(compute, key(buffers), batch.positions(), false);
         for (SequenceBatch.Run run : batch.runs()) {
@@ -124,7 +143,7 @@ final class DecoderBlock {
         Matrix middle = buffers.middle();
         attentionOutput.forward(compute, buffers.attention(), middle, buffers.saved().output(), seed);
         Elementwise.add(compute, x, middle);
-        RmsNorm.forward(compute, middle, layer.postAttentionNorm(), config.rmsNormEps(), normed, buffers.middleRms());
+        postAttentionNorm.forward(compute, middle, normed, buffers.middleRms(), seed);
         gateUp.forward(compute, normed, buffers.gateUp(), buffers.saved().gateUp(), seed);
         Matrix gated = workspace.matrix(x.rows(), config.intermediateSize());
         SwiGlu.forward(compute, gate(buffers.gateUp()), up(buffers.gateUp()), gated);
@@ -157,24 +176,17 @@ final class DecoderBlock {
             attentionOutput.backward(
                     compute, buffers.attention(), buffers.saved().output(), seed, gradient, gradAttention, gradients);
             if (gradAttention != null) {
-                Matrix gradProjected = backwardAttention(compute, rotary, batch, buffers, gradAttention, gradients);
+                Matrix gradProjected =
+                        backwardAttention(compute, rotary, batch, seed, buffers, gradAttention, gradients);
                 Matrix normed = workspace.matrix(x.rows(), config.hiddenSize());
                 if (queryKeyValue.isAdapted()) {
-                    RmsNorm.forward(compute, x, layer.inputNorm(), config.rmsNormEps(), normed, null);
+                    inputNorm.forward(compute, x, normed, null, seed);
                 }
                 Matrix gradNormed = reach == Reach.INPUT ? workspace.matrix(x.rows(), config.hiddenSize()) : null;
                 queryKeyValue.backward(
                         compute, normed, buffers.saved().queryKeyValue(), seed, gradProjected, gradNormed, gradients);
                 if (gradNormed != null) {
-                    RmsNorm.backward(
-                            compute,
-                            x,
-                            layer.inputNorm(),
-                            buffers.inputRms(),
-                            gradNormed,
-                            gradient,
-                            true,
-                            ofNorm(gradients, layer.inputNormName()));
+                    inputNorm.backward(compute, x, buffers.inputRms(), gradNormed, gradient, true, seed, gradients);
                 }
             }
         }
@@ -203,21 +215,13 @@ final class DecoderBlock {
             SwiGlu.backward(compute, gate(gateAndUp), up(gateAndUp), gradGated, gate(gateAndUp), up(gateAndUp));
             Matrix normed = workspace.matrix(tokens, config.hiddenSize());
             if (gateUp.isAdapted()) {
-                RmsNorm.forward(
-                        compute, buffers.middle(), layer.postAttentionNorm(), config.rmsNormEps(), normed, null);
+                postAttentionNorm.forward(compute, buffers.middle(), normed, null, seed);
             }
             Matrix gradNormed = reach == Reach.GATE_UP ? null : workspace.matrix(tokens, config.hiddenSize());
             gateUp.backward(compute, normed, buffers.saved().gateUp(), seed, gateAndUp, gradNormed, gradients);
             if (gradNormed != null) {
-                RmsNorm.backward(
-                        compute,
-                        buffers.middle(),
-                        layer.postAttentionNorm(),
-                        buffers.middleRms(),
-                        gradNormed,
-                        gradient,
-                        true,
-                        ofNorm(gradients, layer.postAttentionNormName()));
+                postAttentionNorm.backward(
+                        compute, buffers.middle(), buffers.middleRms(), gradNormed, gradient, true, seed, gradients);
             }
         }
         workspace.release(mark);
@@ -228,6 +232,7 @@ final class DecoderBlock {
             Compute compute,
             RotaryTable rotary,
             SequenceBatch batch,
+            CallSeed seed,
             LayerBuffers buffers,
             Matrix gradAttention,
             Map<String, List<Matrix>> gradients) {
@@ -256,73 +261,52 @@ final class DecoderBlock {
         rotary.apply(compute, gradQuery, batch.positions(), true);
         rotary.apply(compute, gradKey, batch.positions(), true);
         LayerBuffers.HeadNorms norms = buffers.headNorms();
-        Matrix queryNorm = layer.queryNorm();
-        Matrix keyNorm = layer.keyNorm();
-        if (norms != null && queryNorm != null && keyNorm != null) {
-            backwardHeads(
-                    compute,
-                    query(buffers.projected()),
-                    queryNorm,
-                    norms.queryRms(),
-                    gradQuery,
-                    ofNorm(gradients, layer.queryNormName()));
-            backwardHeads(
-                    compute,
-                    key(buffers.projected()),
-                    keyNorm,
-                    norms.keyRms(),
-                    gradKey,
-                    ofNorm(gradients, layer.keyNormName()));
+        if (norms != null && headNorms != null) {
+            Matrix projected = buffers.projected();
+            backwardHeads(compute, query(projected), headNorms.query, norms.queryRms(), gradQuery, seed, gradients);
+            backwardHeads(compute, key(projected), headNorms.key, norms.keyRms(), gradKey, seed, gradients);
         }
         return gradProjected;
     }
 
-    /// The gradient of a norm's scale, or null if it is frozen.
-    private static @Nullable Matrix ofNorm(Map<String, List<Matrix>> gradients, String name) {
-        List<Matrix> matrices = gradients.get(name);
-        return matrices == null ? null : matrices.getFirst();
-    }
-
     private void backwardHeads(
-            Compute compute, Matrix x, Matrix norm, Matrix inverseRms, Matrix gradient, @Nullable Matrix gradNorm) {
+            Compute compute,
+            Matrix x,
+            AdaptedNorm norm,
+            Matrix inverseRms,
+            Matrix gradient,
+            CallSeed seed,
+            Map<String, List<Matrix>> gradients) {
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         for (int head = 0; head < inverseRms.columns(); head++) {
             Matrix gradHead = head(gradient, head);
             Matrix gradOutput = gradHead;
-            if (gradNorm != null) {
+            if (norm.isAdapted()) {
                 // The scale's gradient is taken after that of x has its place.
                 gradOutput = workspace.matrix(gradHead.rows(), gradHead.columns());
                 gradOutput.copyFrom(gradHead);
             }
-            RmsNorm.backward(
-                    compute,
-                    head(x, head),
-                    norm,
-                    inverseRms.columns(head, head + 1),
-                    gradOutput,
-                    gradHead,
-                    false,
-                    gradNorm);
+            Matrix rms = inverseRms.columns(head, head + 1);
+            norm.backward(compute, head(x, head), rms, gradOutput, gradHead, false, seed, gradients);
         }
         workspace.release(mark);
     }
 
-    private void normHeads(Compute compute, LayerBuffers buffers) {
+    private void normHeads(Compute compute, LayerBuffers buffers, CallSeed seed) {
         LayerBuffers.HeadNorms norms = buffers.headNorms();
-        Matrix queryNorm = layer.queryNorm();
-        Matrix keyNorm = layer.keyNorm();
-        if (norms != null && queryNorm != null && keyNorm != null) {
-            normHeads(compute, query(buffers.projected()), queryNorm, norms.query(), norms.queryRms());
-            normHeads(compute, key(buffers.projected()), keyNorm, norms.key(), norms.keyRms());
+        if (norms != null && headNorms != null) {
+            normHeads(compute, query(buffers.projected()), headNorms.query, norms.query(), norms.queryRms(), seed);
+            normHeads(compute, key(buffers.projected()), headNorms.key, norms.key(), norms.keyRms(), seed);
         }
     }
 
     /// Norms each head of x on its own; out may be x.
-    private void normHeads(Compute compute, Matrix x, Matrix norm, Matrix out, @Nullable Matrix inverseRms) {
+    private void normHeads(
+            Compute compute, Matrix x, AdaptedNorm norm, Matrix out, @Nullable Matrix inverseRms, CallSeed seed) {
         for (int head = 0; head < x.columns() / config.headDim(); head++) {
             Matrix rms = inverseRms == null ? null : inverseRms.columns(head, head + 1);
-            RmsNorm.forward(compute, head(x, head), norm, config.rmsNormEps(), head(out, head), rms);
+            norm.forward(compute, head(x, head), head(out, head), rms, seed);
         }
     }
 
@@ -344,16 +328,14 @@ final class DecoderBlock {
         long mark = workspace.mark();
         int tokens = x.rows();
         Matrix normed = workspace.matrix(tokens, config.hiddenSize());
-        RmsNorm.forward(compute, x, layer.inputNorm(), config.rmsNormEps(), normed, null);
+        inputNorm.forward(compute, x, normed, null, seed);
         Matrix projected = workspace.matrix(tokens, config.querySize() + 2 * config.keyValueSize());
         queryKeyValue.forward(compute, normed, projected, null, seed);
         Matrix query = query(projected);
         Matrix key = key(projected);
-        Matrix queryNorm = layer.queryNorm();
-        Matrix keyNorm = layer.keyNorm();
-        if (queryNorm != null && keyNorm != null) {
-            normHeads(compute, query, queryNorm, query, null);
-            normHeads(compute, key, keyNorm, key, null);
+        if (headNorms != null) {
+            normHeads(compute, query, headNorms.query, query, null, seed);
+            normHeads(compute, key, headNorms.key, key, null, seed);
         }
         rotary.apply(compute, query, positions, false);
         rotary.apply(compute, key, positions, false);
@@ -376,7 +358,7 @@ final class DecoderBlock {
         Matrix change = workspace.matrix(tokens, config.hiddenSize());
         attentionOutput.forward(compute, attention, change, null, seed);
         Elementwise.add(compute, change, x);
-        RmsNorm.forward(compute, x, layer.postAttentionNorm(), config.rmsNormEps(), normed, null);
+        postAttentionNorm.forward(compute, x, normed, null, seed);
         Matrix gateAndUp = workspace.matrix(tokens, 2 * config.intermediateSize());
         gateUp.forward(compute, normed, gateAndUp, null, seed);
         Matrix gated = workspace.matrix(tokens, config.intermediateSize());

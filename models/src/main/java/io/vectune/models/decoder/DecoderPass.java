@@ -1,12 +1,10 @@
 package io.vectune.models.decoder;
 
 import io.vectune.adapters.Adapter;
-import io.vectune.adapters.TokenTable;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
 import io.vectune.runtime.nn.CrossEntropy;
 import io.vectune.runtime.nn.OutputHead;
-import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
@@ -21,7 +19,8 @@ import java.util.Map;
 /// backward, to the same bits. For one thread at a time; model and adapters are shared.
 public final class DecoderPass implements AutoCloseable {
     private final DecoderModel model;
-    private final TunedParts parts;
+    private final AdaptedEmbedding embedding;
+    private final AdaptedNorm norm;
     private final Compute compute;
     private final PassLimits limits;
     private final boolean gradients;
@@ -51,15 +50,16 @@ public final class DecoderPass implements AutoCloseable {
             boolean gradients,
             boolean checkpointing) {
         DecoderConfig config = model.config();
-        this.parts = TunedParts.of(model, adapters);
-        this.model = parts.model();
+        this.embedding = AdaptedEmbedding.of(model, adapters);
+        this.norm = new AdaptedNorm(DecoderModel.NORM, model.norm(), config.rmsNormEps(), adapters);
+        this.model = model;
         this.compute = compute;
         this.limits = limits;
         this.gradients = gradients;
         this.checkpointing = checkpointing;
         this.rotary =
                 new RotaryTable(config.ropeTheta(), config.headDim(), limits.sequenceLength(), config.rotaryScaling());
-        for (DecoderLayer layer : this.model.layers()) {
+        for (DecoderLayer layer : model.layers()) {
             blocks.add(new DecoderBlock(config, layer, adapters));
         }
         this.head = new AdaptedHead(model, adapters, arena, gradients ? limits.tokens() : 0);
@@ -117,7 +117,7 @@ public final class DecoderPass implements AutoCloseable {
     /// The summed loss of a batch's labelled tokens, without gradients and without dropout.
     public double loss(SequenceBatch batch) {
         CallSeed seed = CallSeed.inference(batch.options());
-        return loss(batch, seed, head.with(seed, Map.of()));
+        return loss(batch, seed, head.with(seed, Map.of(), batch.targets()));
     }
 
     private double loss(SequenceBatch batch, CallSeed seed, OutputHead outputHead) {
@@ -126,7 +126,7 @@ public final class DecoderPass implements AutoCloseable {
         long mark = workspace.mark();
         try {
             forward(batch, seed);
-            return CrossEntropy.loss(compute, outputHead, finalNorm(batch.tokens()), batch.targets());
+            return CrossEntropy.loss(compute, outputHead, finalNorm(batch.tokens(), seed), batch.targets());
         } finally {
             workspace.release(mark);
         }
@@ -152,7 +152,7 @@ public final class DecoderPass implements AutoCloseable {
     /// The summed loss of a batch and how many of its rows are predicted exactly, without dropout.
     public Score score(SequenceBatch batch) {
         CallSeed seed = CallSeed.inference(batch.options());
-        MostProbable head = new MostProbable(this.head.with(seed, Map.of()), batch.labelledTokens());
+        MostProbable head = new MostProbable(this.head.with(seed, Map.of(), batch.targets()), batch.labelledTokens());
         double loss = loss(batch, seed, head);
         int[] targets = batch.targets();
         int predicted = 0;
@@ -198,31 +198,23 @@ public final class DecoderPass implements AutoCloseable {
     private double backward(SequenceBatch batch, double lossScale, CallSeed callSeed, AdapterGradients gradients) {
         int tokens = batch.tokens();
         Workspace workspace = compute.workspace();
-        Matrix normed = finalNorm(tokens);
+        Matrix normed = finalNorm(tokens, callSeed);
         Matrix gradient = workspace.matrix(tokens, model.config().hiddenSize());
-        List<Matrix> ofNorm = gradients.of(DecoderModel.NORM);
         boolean through = lowest < blocks.size();
         double loss =
                 CrossEntropy.lossAndGradient(
                         compute,
-                        head.with(callSeed, gradients.byModule()),
+                        head.with(callSeed, gradients.byModule(), batch.targets()),
                         normed,
                         batch.targets(),
                         lossScale,
                         gradient);
-        if (through || !ofNorm.isEmpty()) {
+        if (through || norm.isAdapted()) {
             Matrix last = residual(blocks.size(), tokens);
             // A trained scale needs the gradient of the norm's output after that of its input is there.
-            Matrix below = ofNorm.isEmpty() ? gradient : workspace.matrix(tokens, model.config().hiddenSize());
-            RmsNorm.backward(
-                    compute,
-                    last,
-                    model.norm(),
-                    finalRms.rows(0, tokens),
-                    gradient,
-                    below,
-                    false,
-                    ofNorm.isEmpty() ? null : ofNorm.getFirst());
+            Matrix below = norm.isAdapted() ? workspace.matrix(tokens, model.config().hiddenSize()) : gradient;
+            Matrix rms = finalRms.rows(0, tokens);
+            norm.backward(compute, last, rms, gradient, below, false, callSeed, gradients.byModule());
             backward(batch, callSeed, below, gradients);
         }
         return loss;
@@ -230,7 +222,7 @@ public final class DecoderPass implements AutoCloseable {
 
     private void forward(SequenceBatch batch, CallSeed seed) {
         int tokens = batch.tokens();
-        parts.embed(compute, batch.tokenIds(), residual(0, tokens));
+        embedding.gather(compute, batch.tokenIds(), seed, residual(0, tokens));
         for (int layer = 0; layer < blocks.size(); layer++) {
             forwardLayer(layer, batch, seed);
         }
@@ -266,16 +258,16 @@ public final class DecoderPass implements AutoCloseable {
                     residual(layer, tokens),
                     buffers.get(layer).first(tokens),
                     gradient,
-                    layer > lowest || parts.table() != null ? DecoderBlock.Reach.INPUT : block.lowestReach(),
+                    layer > lowest || embedding.isAdapted() ? DecoderBlock.Reach.INPUT : block.lowestReach(),
                     gradients.byModule());
         }
-        parts.embedBackward(compute, batch.tokenIds(), gradient, gradients);
+        embedding.backward(compute, batch.tokenIds(), seed, gradient, gradients);
     }
 
-    private Matrix finalNorm(int tokens) {
+    private Matrix finalNorm(int tokens, CallSeed seed) {
         Matrix normed = compute.workspace().matrix(tokens, model.config().hiddenSize());
         Matrix last = residual(blocks.size(), tokens);
-        RmsNorm.forward(compute, last, model.norm(), model.config().rmsNormEps(), normed, finalRms.rows(0, tokens));
+        norm.forward(compute, last, normed, finalRms.rows(0, tokens), seed);
         return normed;
     }
 
@@ -344,7 +336,7 @@ public final class DecoderPass implements AutoCloseable {
 
     // The gradient of the embedding has to come down through all layers.
     private static int lowestAdapted(List<DecoderBlock> blocks, Map<String, Adapter> adapters) {
-        if (adapters.get(DecoderModel.EMBEDDING) instanceof TokenTable) {
+        if (adapters.containsKey(DecoderModel.EMBEDDING)) {
             return 0;
         }
         int layer = 0;

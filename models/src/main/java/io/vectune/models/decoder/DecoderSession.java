@@ -5,7 +5,6 @@ import io.vectune.adapters.CallOptions;
 import io.vectune.adapters.Steering;
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.Workspace;
-import io.vectune.runtime.nn.RmsNorm;
 import io.vectune.runtime.nn.RotaryTable;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
@@ -23,7 +22,8 @@ public final class DecoderSession implements AutoCloseable {
     private static final int CHUNK = 512;
 
     private final DecoderModel model;
-    private final TunedParts parts;
+    private final AdaptedEmbedding embedding;
+    private final AdaptedNorm norm;
     private final Compute compute;
     private final int capacity;
     private final RotaryTable rotary;
@@ -44,12 +44,13 @@ public final class DecoderSession implements AutoCloseable {
             throw new IllegalArgumentException("capacity: expected at least 1, found " + capacity);
         }
         DecoderConfig config = model.config();
-        this.parts = TunedParts.of(model, adapters);
-        this.model = parts.model();
+        this.embedding = AdaptedEmbedding.of(model, adapters);
+        this.norm = new AdaptedNorm(DecoderModel.NORM, model.norm(), config.rmsNormEps(), adapters);
+        this.model = model;
         this.compute = compute;
         this.capacity = capacity;
         this.rotary = new RotaryTable(config.ropeTheta(), config.headDim(), capacity, config.rotaryScaling());
-        for (DecoderLayer layer : this.model.layers()) {
+        for (DecoderLayer layer : model.layers()) {
             blocks.add(new DecoderBlock(config, layer, adapters));
         }
         this.head = new AdaptedHead(model, adapters, arena, 0);
@@ -142,7 +143,7 @@ public final class DecoderSession implements AutoCloseable {
         int[] positions = new int[tokens.length];
         Arrays.setAll(positions, index -> position + index);
         Matrix x = compute.workspace().matrix(tokens.length, model.config().hiddenSize());
-        parts.embed(compute, tokens, x);
+        embedding.gather(compute, tokens, seed, x);
         List<DecoderBlock.CachedText> text = List.of(new DecoderBlock.CachedText(cache, 0, tokens.length, position));
         for (DecoderBlock block : blocks) {
             block.forwardCached(compute, rotary, positions, text, seed, x);
@@ -153,7 +154,7 @@ public final class DecoderSession implements AutoCloseable {
 
     private void logitsOf(Matrix x, Matrix result) {
         Matrix normed = compute.workspace().matrix(x.rows(), x.columns());
-        RmsNorm.forward(compute, x, model.norm(), model.config().rmsNormEps(), normed, null);
+        norm.forward(compute, x, normed, null, seed);
         head.forward(compute, normed, result, seed);
     }
 

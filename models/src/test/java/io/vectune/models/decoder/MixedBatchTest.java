@@ -7,6 +7,7 @@ import io.vectune.adapters.Adapter;
 import io.vectune.adapters.AdapterConfig;
 import io.vectune.adapters.AdapterKind;
 import io.vectune.adapters.AdapterKinds;
+import io.vectune.adapters.AdapterMix;
 import io.vectune.adapters.AdapterSet;
 import io.vectune.adapters.RowGroups;
 import io.vectune.models.TestModels;
@@ -15,12 +16,17 @@ import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// Rows and texts with different adapters in one batch, against each alone.
 class MixedBatchTest {
@@ -133,14 +139,114 @@ class MixedBatchTest {
         sets.forEach(AdapterSet::close);
     }
 
-    @Test
-    void normsAndEmbeddingsBelongToTheWholeBatch() {
-        try (AdapterSet norms = AdapterSet.create(AdapterConfig.of("ln_tuning", Map.of()), model.sites(), compute, 1)) {
-            assertThatThrownBy(() -> AdapterSet.mixed(List.of(lora, norms)).close())
-                    .isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("model.layers.0.input_layernorm: ")
-                    .hasMessageContaining("belongs to the whole batch");
+    /// Sets that sit on every part of a model: norms, some tokens and whole embeddings, biases, the output head, whole
+    /// layers, linear layers.
+    private static Map<String, AdapterConfig> parts() {
+        Map<String, Object> lora = Map.of("r", 4, "target_modules", List.of("q_proj", "down_proj"));
+        Map<String, AdapterConfig> parts = new LinkedHashMap<>();
+        parts.put("norms", AdapterConfig.of("ln_tuning", Map.of()));
+        parts.put("tokens", AdapterConfig.of("trainable_tokens", Map.of("token_indices", List.of(5, 9, 33, 13))));
+        parts.put("saved", config(lora, Map.of("modules_to_save", List.of("norm", "embed_tokens", "v_proj"))));
+        parts.put("tokens beside", config(lora, Map.of("trainable_token_indices", List.of(100, 4))));
+        parts.put("biases", config(lora, Map.of("bias", "all")));
+        parts.put("saved head", config(lora, Map.of("modules_to_save", List.of("lm_head"))));
+        parts.put("head", config(lora, Map.of("target_modules", List.of("lm_head", "k_proj"))));
+        return parts;
+    }
+
+    private static AdapterConfig config(Map<String, Object> fields, Map<String, Object> more) {
+        Map<String, Object> all = new LinkedHashMap<>(fields);
+        all.putAll(more);
+        return AdapterConfig.of("lora", all);
+    }
+
+    private static List<int[]> textsOf(int count) {
+        List<int[]> texts = new ArrayList<>();
+        for (int text = 0; text < count; text++) {
+            texts.add(new int[] {5, 4 + text, 33, 100, 13});
         }
+        return texts;
+    }
+
+    private Matrix copy(Matrix matrix) {
+        Matrix copy = Matrix.allocate(arena, matrix.rows(), matrix.columns());
+        copy.copyFrom(matrix);
+        return copy;
+    }
+
+    // The same texts, all with one adapter, give each text the bits that it has among others.
+    @ParameterizedTest
+    @ValueSource(strings = {"llama", "qwen2", "qwen3"})
+    void everyPartServesTextsOfASession(String name) {
+        DecoderModel host = TestModels.load(name, arena);
+        List<String> names = List.copyOf(parts().keySet());
+        List<AdapterSet> sets = new ArrayList<>();
+        parts().forEach((part, config) -> sets.add(moved(AdapterSet.create(config, host.sites(), compute, 3), 3)));
+        int[] adapterOfText = IntStream.rangeClosed(RowGroups.BASE, sets.size() - 1).toArray();
+        List<int[]> prompts = textsOf(adapterOfText.length);
+        List<int[]> next = prompts.stream().map(prompt -> new int[] {prompt[1]}).toList();
+        try (DecoderBatchSession session = new DecoderBatchSession(host, sets, compute, adapterOfText, 8)) {
+            List<Matrix> together = List.of(copy(session.append(prompts)), copy(session.append(next)));
+            for (int text = 0; text < adapterOfText.length; text++) {
+                String what = name + ", " + (text == 0 ? "base" : names.get(text - 1));
+                List<AdapterSet> own = text == 0 ? List.of() : sets.subList(text - 1, text);
+                int[] same = new int[adapterOfText.length];
+                Arrays.fill(same, own.isEmpty() ? RowGroups.BASE : 0);
+                Map<String, Adapter> adapters = own.isEmpty() ? Map.of() : own.getFirst().adapters();
+                try (DecoderBatchSession uniform = new DecoderBatchSession(host, own, compute, same, 8);
+                        DecoderSession alone = new DecoderSession(host, adapters, compute, 8)) {
+                    for (int stage = 0; stage < 2; stage++) {
+                        List<int[]> tokens = stage == 0 ? prompts : next;
+                        float[] found = together.get(stage).rows(text, text + 1).toArray();
+                        assertThat(found)
+                                .as(what)
+                                .containsExactly(uniform.append(tokens).rows(text, text + 1).toArray());
+                        float[] expected = alone.append(tokens.get(text)).toArray();
+                        assertThat(TestModels.relativeError(found, expected)).as(what).isLessThanOrEqualTo(RTOL);
+                    }
+                }
+            }
+        }
+        sets.forEach(AdapterSet::close);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"llama", "qwen2", "qwen3"})
+    void everyPartIsTrainedByItsOwnRows(String name) {
+        DecoderModel host = TestModels.load(name, arena);
+        List<AdapterSet> sets = new ArrayList<>();
+        parts().forEach((part, config) -> sets.add(moved(AdapterSet.create(config, host.sites(), compute, 3), 3)));
+        List<int[]> texts = textsOf(sets.size() + 1);
+        SequenceBatch batch = SequenceBatch.of(texts, texts).withAdapters(IntStream.range(-1, sets.size()).toArray());
+        PassLimits limits = new PassLimits(batch.tokens(), batch.longestRow());
+        AdapterSet mixed = AdapterSet.mixed(sets);
+        try (DecoderPass pass = DecoderPass.forTraining(host, mixed.adapters(), compute, limits, true);
+                AdapterGradients gradients = new AdapterGradients(mixed.adapters())) {
+            double together = pass.lossAndGradients(batch, 1, 0, gradients);
+            double apart = 0;
+            for (int index = 0; index <= sets.size(); index++) {
+                Map<String, Adapter> own = index == 0 ? Map.of() : sets.get(index - 1).adapters();
+                List<int[]> row = texts.subList(index, index + 1);
+                try (DecoderPass alone = DecoderPass.forTraining(host, own, compute, limits, false);
+                        AdapterGradients expected = new AdapterGradients(own)) {
+                    apart += alone.lossAndGradients(SequenceBatch.of(row, row), 1, 0, expected);
+                    for (String module : own.keySet()) {
+                        AdapterMix mix = (AdapterMix) Objects.requireNonNull(mixed.adapter(module));
+                        List<Matrix> found = mix.gradientsOf(gradients.of(module), index - 1);
+                        assertThat(found).hasSameSizeAs(expected.of(module));
+                        for (int at = 0; at < found.size(); at++) {
+                            float[] values = expected.of(module).get(at).toArray();
+                            assertThat(TestModels.relativeError(found.get(at).toArray(), values))
+                                    .as(name + ", " + module)
+                                    .isLessThanOrEqualTo(1e-4);
+                        }
+                    }
+                }
+            }
+            assertThat(Math.abs(together - apart) / apart).isLessThanOrEqualTo(RTOL);
+            assertThat(pass.loss(batch)).isEqualTo(together);
+        }
+        sets.forEach(AdapterSet::close);
     }
 
     private void check(Matrix logits, int stage) {
@@ -175,7 +281,10 @@ class MixedBatchTest {
             default -> fields.put("r", 4);
         }
         AdapterConfig config = AdapterConfig.of(kind, fields);
-        AdapterSet set = AdapterSet.create(config, model.sites(), compute, seed);
+        return moved(AdapterSet.create(config, model.sites(), compute, seed), seed);
+    }
+
+    private AdapterSet moved(AdapterSet set, long seed) {
         SplittableRandom random = new SplittableRandom(seed);
         for (AdapterSet.Entry entry : set.parameters()) {
             Matrix values = entry.parameter().values();
