@@ -64,6 +64,7 @@ ADAPTERS = {
     ),
     "qwen3-norms": ("models/qwen3", dict(r=2, target_modules=["v_proj"], modules_to_save=["norm"])),
     "llama-bias-embed": ("models/llama-bias", dict(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"])),
+    "llama-bias-all": ("models/llama-bias", dict(r=2, target_modules=["q_proj", "down_proj"], bias="all")),
 }
 
 # case: (adapter, base is HQQ, layers whose parameters are kept, layers whose gradients are kept, merged modules)
@@ -86,6 +87,7 @@ CASES = {
     "qwen3-tokens": ("qwen3-tokens", False, (0, 1), (0, 1), ()),
     "qwen3-norms": ("qwen3-norms", False, (0, 1), (0, 1), ("norm", "layers.0.self_attn.q_norm")),
     "llama-bias-embed": ("llama-bias-embed", False, (0, 1), (), ()),
+    "llama-bias-all": ("llama-bias-all", False, (0, 1), (0, 1), ()),
 }
 
 
@@ -192,8 +194,11 @@ def make_case(name, seed):
     }
     with torch.no_grad():
         tensors["logits"] = model(input_ids=row[None]).logits[0]
-        with model.disable_adapter():
-            tensors["base_logits"] = model(input_ids=row[None]).logits[0]
+        if model.peft_config["default"].to_dict().get("bias", "none") == "none":
+            with model.disable_adapter():
+                tensors["base_logits"] = model(input_ids=row[None]).logits[0]
+        else:  # disable_adapter leaves trained biases where they are
+            tensors["base_logits"] = load_base(directory, hqq)[0](input_ids=row[None]).logits[0]
 
     loss = run(model, batches[0])
     loss.backward()

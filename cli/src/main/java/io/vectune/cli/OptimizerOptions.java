@@ -19,7 +19,8 @@ final class OptimizerOptions {
             names = {"--lr-ratio", "--loraplus-lr-ratio"},
             paramLabel = "X",
             defaultValue = "1",
-            description = "LoRA+: rate of lora_B over that of the rest (default: ${DEFAULT-VALUE}).")
+            description =
+                    "LoRA+: rate of lora_B, magnitudes and biases over that of the rest (default: ${DEFAULT-VALUE}).")
     private double outputFactorRatio;
 
     @Option(

@@ -104,9 +104,8 @@ final class ParameterUpdates implements AutoCloseable {
 
     private void update(Compute compute, long step, double rate, Slot slot) {
         AdapterParameter parameter = slot.parameter;
-        boolean output = parameter.role() == AdapterParameter.Role.OUTPUT_FACTOR;
-        double own = output ? rate * options.outputFactorRatio() : rate;
-        boolean decays = options.decayScales() || parameter.role().decays();
+        double own = isFast(parameter) ? rate * options.outputFactorRatio() : rate;
+        boolean decays = decays(parameter);
         switch (options.optimizer()) {
             case OptimizerChoice.AdamW adamW -> {
                 Matrix first = slot.firstMoment;
@@ -121,6 +120,21 @@ final class ParameterUpdates implements AutoCloseable {
                     new Sgd(sgd.momentum(), decays ? sgd.weightDecay() : 0)
                             .step(compute, step + 1, own, parameter.values(), slot.gradient, slot.firstMoment);
         }
+    }
+
+    /// Biases have no decay in PEFT's groups for LoRA+.
+    private boolean decays(AdapterParameter parameter) {
+        if (options.outputFactorRatio() != 1 && parameter.role() == AdapterParameter.Role.BIAS) {
+            return false;
+        }
+        return options.decayScales() || parameter.role().decays();
+    }
+
+    /// Whether LoRA+ gives a parameter the higher rate, by the rule of PEFT's create_loraplus_optimizer: `lora_B` of
+    /// any kind (`delora_B`, `gralora_B_general`), and vectors: biases, magnitudes.
+    private static boolean isFast(AdapterParameter parameter) {
+        AdapterParameter.Stored stored = parameter.stored();
+        return stored != null && (stored.key().contains("lora_B") || stored.shape().length == 1);
     }
 
     /// All moments by name: the optimizer's state.

@@ -60,7 +60,8 @@ class PeftGoldenTest {
                 "tiny-llama-tokens",
                 "qwen3-tokens",
                 "qwen3-norms",
-                "llama-bias-embed"
+                "llama-bias-embed",
+                "llama-bias-all"
             })
     void trainsAsPeft(String name) {
         try (Arena arena = Arena.ofShared();
@@ -77,6 +78,32 @@ class PeftGoldenTest {
             }
             try (AdapterSet set = adapters(golden, model, compute)) {
                 checkAdamW(golden, model, set, compute, rows);
+            }
+        }
+    }
+
+    // The groups of create_loraplus_optimizer: lora_B and vectors have the higher rate, biases no decay.
+    @ParameterizedTest
+    @ValueSource(strings = {"llama-lora", "qwen3-dora", "llama-bias-all"})
+    void trainsWithTheGroupsOfLoraPlus(String name) {
+        try (Arena arena = Arena.ofShared();
+                ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team)) {
+            TensorSource golden = TestModels.golden("peft/goldens/loraplus-" + name + ".safetensors", arena);
+            DecoderModel model = TestModels.loadBase(metadata(golden, "base"), arena);
+            TrainerOptions options =
+                    new TrainerOptions(
+                            Double.parseDouble(metadata(golden, "lr")),
+                            OptimizerChoice.AdamW.withDefaults(Double.parseDouble(metadata(golden, "weight_decay"))),
+                            new LearningRateSchedule(LearningRateSchedule.Shape.CONSTANT, 0, BATCHES),
+                            0,
+                            false,
+                            Double.parseDouble(metadata(golden, "ratio")),
+                            true,
+                            0);
+            try (AdapterSet set = adapters(golden, model, compute)) {
+                checkAdamW(golden, model, set, compute, rows(golden), options);
+                checkAfter("after_adamw.", golden, set);
             }
         }
     }
@@ -178,11 +205,15 @@ class PeftGoldenTest {
         try (Trainer trainer = new Trainer(model, set, compute, batches, options)) {
             trainer.step();
         }
+        checkAfter("after_sgd.", golden, set);
+    }
+
+    private static void checkAfter(String prefix, TensorSource golden, AdapterSet set) {
         List<String> compared = new ArrayList<>();
         set.adapters()
                 .forEach((module, adapter) -> {
                     for (AdapterParameter parameter : adapter.trainableParameters()) {
-                        String key = "after_sgd." + key(module, parameter);
+                        String key = prefix + key(module, parameter);
                         if (compare(golden, key, parameter.values())) {
                             compared.add(key);
                         }
@@ -190,13 +221,23 @@ class PeftGoldenTest {
                 });
         assertThat(compared)
                 .containsExactlyInAnyOrderElementsOf(
-                        golden.names().stream().filter(key -> key.startsWith("after_sgd.")).toList());
+                        golden.names().stream().filter(key -> key.startsWith(prefix)).toList());
     }
 
     private static void checkAdamW(
             TensorSource golden, DecoderModel model, AdapterSet set, Compute compute, List<TokenRow> rows) {
-        BatchPlan batches = new BatchPlan(rows, BATCH_ROWS, 1, false, 0);
         TrainerOptions options = TrainerOptions.of(1e-3, OptimizerChoice.AdamW.withDefaults(0), BATCHES, 0);
+        checkAdamW(golden, model, set, compute, rows, options);
+    }
+
+    private static void checkAdamW(
+            TensorSource golden,
+            DecoderModel model,
+            AdapterSet set,
+            Compute compute,
+            List<TokenRow> rows,
+            TrainerOptions options) {
+        BatchPlan batches = new BatchPlan(rows, BATCH_ROWS, 1, false, 0);
         float[] expected = TestModels.floats(golden, "adamw_losses");
         try (Trainer trainer = new Trainer(model, set, compute, batches, options)) {
             for (int step = 0; step < BATCHES; step++) {

@@ -176,7 +176,7 @@ class TrainerTest {
             for (int i = 0; i < values.length; i++) {
                 float moved = Objects.requireNonNull(one.get(name))[i] - values[i];
                 assertThat(Objects.requireNonNull(plus.get(name))[i])
-                        .isCloseTo(values[i] + (isB ? 16 : 1) * moved, within(1e-5f));
+                        .isCloseTo(values[i] + (isB || isScale ? 16 : 1) * moved, within(1e-5f));
                 float shrunk = isScale ? 0 : 0.1f * 0.5f * values[i];
                 assertThat(Objects.requireNonNull(decayed.get(name))[i])
                         .isCloseTo(values[i] + moved - shrunk, within(1e-6f));
