@@ -14,10 +14,10 @@ import org.jspecify.annotations.Nullable;
 ///
 /// They do so little with each element of the wide matrices that packing those, as the blocked product does, costs as
 /// much as the arithmetic. Here a wide matrix is read once, a few rows or columns at a time, into a buffer that stays in
-/// the first-level cache; only the narrow factor is packed. Each output element is one chain of multiply-adds: the same
+/// the nearest caches; only the narrow factor is packed. Each output element is one chain of multiply-adds: the same
 /// bits for any number of threads and in both tiers.
 ///
-/// Memory: the packed factor, and some 100 KB a thread, kept for the next product. Not for use by two threads at once.
+/// Memory: the packed factor, and some 200 KB a thread, kept for the next product. Not for use by two threads at once.
 final class NarrowProduct implements ThreadTeam.Task {
     /// The largest rank: from there on the blocked product is as good.
     static final int MAX_RANK = 64;
@@ -35,15 +35,22 @@ final class NarrowProduct implements ThreadTeam.Task {
 
     private static final int EXPAND_COLUMNS = 256;
 
-    /// Columns of a unit of [#outer], and its rows at a time: 24 KB.
-    private static final int OUTER_COLUMNS = 96;
+    /// The most columns of a unit of [#outer]: memory is read in pieces of that length, and pieces of 2 KB come two to
+    /// three times as fast as pieces of 384 B.
+    private static final int OUTER_COLUMNS = 512;
 
+    /// Rows at a time: with the columns 132 KB of the second-level cache, from which each vector is loaded once.
     private static final int OUTER_ROWS = 64;
+
+    private static final int OUTER_STRIDE = OUTER_COLUMNS + 16;
 
     /// Elements below which a region is not worth a second thread.
     private static final long SERIAL_BELOW = 1L << 18;
 
     private static final int PACK_MIN = 256;
+
+    /// Elements of a factor below which copying it takes less time than waking a thread.
+    private static final int PACK_SERIAL_BELOW = 1 << 16;
 
     private enum Phase {
         PACK,
@@ -81,6 +88,9 @@ final class NarrowProduct implements ThreadTeam.Task {
 
     /// Row length of the panel in expand.
     private int panelStride;
+
+    /// Columns of a unit in outer.
+    private int unitColumns;
 
     NarrowProduct(int threads, NarrowKernels kernels) {
         this.kernels = kernels;
@@ -137,10 +147,10 @@ final class NarrowProduct implements ThreadTeam.Task {
         width = roundUp(rank, NarrowKernels.ROWS);
         pack(team, factor, false, factor.rows(), width);
         start(Phase.OUTER, alpha, c, accumulate);
-        run(
-                team,
-                units(Math.max(a.columns(), b.columns()), OUTER_COLUMNS),
-                (long) a.rows() * (a.columns() + b.columns()));
+        int columns = Math.max(a.columns(), b.columns());
+        int wanted = roundUp(units(columns, OUTER_COLUMNS), team.size());
+        unitColumns = roundUp(units(columns, wanted), 2 * kernels.lanes());
+        run(team, units(columns, unitColumns), (long) a.rows() * (a.columns() + b.columns()));
     }
 
     private void start(Phase next, float factor, Matrix c, boolean adds) {
@@ -170,7 +180,8 @@ final class NarrowProduct implements ThreadTeam.Task {
         narrow = matrix;
         panelTransposed = transpose;
         packedStride = stride;
-        team.run(matrix.rows(), matrix.rows() > matrix.columns() ? PACK_MIN : 1, this);
+        int least = matrix.rows() > matrix.columns() ? PACK_MIN : 1;
+        team.run(matrix.rows(), length < PACK_SERIAL_BELOW ? matrix.rows() : least, this);
         narrow = null;
     }
 
@@ -274,10 +285,10 @@ final class NarrowProduct implements ThreadTeam.Task {
     private void outerUnit(int unit, Local local) {
         Matrix x = required(wide);
         Matrix c = required(result);
-        int column = unit * OUTER_COLUMNS;
-        int columns = Math.min(OUTER_COLUMNS, x.columns() - column);
+        int column = unit * unitColumns;
+        int columns = Math.min(unitColumns, x.columns() - column);
         int padded = roundUp(columns, 2 * kernels.lanes());
-        int stride = OUTER_COLUMNS;
+        int stride = OUTER_STRIDE;
         local.wide = grown(local.wide, OUTER_ROWS * stride);
         local.narrow = grown(local.narrow, width * stride);
         float[] sums = local.narrow;

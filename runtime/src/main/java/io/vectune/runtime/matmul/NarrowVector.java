@@ -209,8 +209,9 @@ final class NarrowVector implements NarrowKernels {
 
     @Override
     public void outer(int tokens, int columns, int rank, float[] h, int hAt, float[] x, float[] g, int stride) {
-        for (int k = 0; k < rank; k += ROWS) {
-            for (int j = 0; j < columns; j += 2 * LANES) {
+        // The ranks inside: two vectors of x of all tokens stay in the first-level cache for them.
+        for (int j = 0; j < columns; j += 2 * LANES) {
+            for (int k = 0; k < rank; k += ROWS) {
                 outerTile(tokens, rank, h, hAt + k, x, j, g, k * stride + j, stride);
             }
         }
