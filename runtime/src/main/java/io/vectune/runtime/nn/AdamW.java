@@ -43,31 +43,6 @@ public record AdamW(double beta1, double beta2, double eps, double weightDecay) 
         Shapes.requireSame("gradient", gradient, parameter);
         Shapes.requireSame("firstMoment", firstMoment, parameter);
         Shapes.requireSame("secondMoment", secondMoment, parameter);
-        float keep = (float) (1 - learningRate * weightDecay);
-        float firstRate = (float) (1 - beta1);
-        float secondKeep = (float) beta2;
-        float secondRate = (float) (1 - beta2);
-        float correction = (float) Math.sqrt(1 - Math.pow(beta2, (double) step));
-        float epsilon = (float) eps;
-        float stepSize = (float) -(learningRate / (1 - Math.pow(beta1, (double) step)));
-        compute.team()
-                .run(
-                        parameter.rows(),
-                        Shapes.minRows(parameter.columns()),
-                        (from, to, worker) ->
-                                OptimizerKernel.ACTIVE.adamW(
-                                        parameter,
-                                        gradient,
-                                        firstMoment,
-                                        secondMoment,
-                                        keep,
-                                        firstRate,
-                                        secondKeep,
-                                        secondRate,
-                                        correction,
-                                        epsilon,
-                                        stepSize,
-                                        from,
-                                        to));
+        AdamWTask.take(compute).step(this, step, learningRate, parameter, gradient, firstMoment, secondMoment);
     }
 }

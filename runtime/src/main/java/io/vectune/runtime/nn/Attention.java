@@ -12,11 +12,6 @@ import org.jspecify.annotations.Nullable;
 /// t` is token t of sequence b. Rows that pad a sequence on the right come after all real ones, so causality keeps them
 /// out of the results of the real ones.
 public final class Attention {
-    private static final AttentionKernel KERNEL = AttentionKernel.active();
-
-    /// Query rows of one unit of work in forward.
-    private static final int ROWS = 64;
-
     /// Backward splits the keys of a sequence until there are about this many units, whatever the number of threads.
     private static final int BACKWARD_UNITS = 12;
 
@@ -51,37 +46,9 @@ public final class Attention {
         if (logSumExp != null) {
             Shapes.require("logSumExp", logSumExp, tokens, shape.heads());
         }
-        int tiles = (sequenceLength + ROWS - 1) / ROWS;
-        int heads = shape.keyValueHeads();
-        compute.team()
-                .run(
-                        batch * tiles * heads,
-                        1,
-                        (from, to, worker) -> {
-                            for (int unit = from; unit < to; unit++) {
-                                int sequence = unit / (tiles * heads) * sequenceLength;
-                                // Late tiles see more keys: they come first, so that the last unit is a short one.
-                                int tile = tiles - 1 - unit / heads % tiles;
-                                int rowFrom = tile * ROWS;
-                                int rowTo = Math.min(sequenceLength, rowFrom + ROWS);
-                                KERNEL.forward(
-                                        compute,
-                                        worker,
-                                        shape,
-                                        q,
-                                        sequence,
-                                        k,
-                                        v,
-                                        sequence,
-                                        sequenceLength,
-                                        shape.keysBefore(sequenceLength),
-                                        out,
-                                        logSumExp,
-                                        unit % heads,
-                                        rowFrom,
-                                        rowTo);
-                            }
-                        });
+        int before = shape.keysBefore(sequenceLength);
+        AttentionTask.take(compute)
+                .forward(shape, q, k, v, out, logSumExp, batch, sequenceLength, sequenceLength, before);
     }
 
     /// Attention of new tokens over a cache that already holds their keys and values.
@@ -111,64 +78,10 @@ public final class Attention {
         Shapes.require("keys", keys, keys.rows(), shape.keyValueColumns());
         Shapes.requireSame("values", values, keys);
         if (q.rows() == 1) {
-            step(compute, shape, q, keys, values, known, out);
-            return;
+            AttentionTask.take(compute).step(shape, q, keys, values, known, out);
+        } else {
+            AttentionTask.take(compute).forward(shape, q, keys, values, out, null, 1, q.rows(), known, startPosition);
         }
-        int tiles = (q.rows() + ROWS - 1) / ROWS;
-        int heads = shape.keyValueHeads();
-        compute.team()
-                .run(
-                        tiles * heads,
-                        1,
-                        (from, to, worker) -> {
-                            for (int unit = from; unit < to; unit++) {
-                                int rowFrom = (tiles - 1 - unit / heads) * ROWS;
-                                int rowTo = Math.min(q.rows(), rowFrom + ROWS);
-                                KERNEL.forward(
-                                        compute,
-                                        worker,
-                                        shape,
-                                        q,
-                                        0,
-                                        keys,
-                                        values,
-                                        0,
-                                        known,
-                                        startPosition,
-                                        out,
-                                        null,
-                                        unit % heads,
-                                        rowFrom,
-                                        rowTo);
-                            }
-                        });
-    }
-
-    /// One new token: each unit is a group of heads, which read their keys and values together, or one head where there
-    /// are too few groups to share the work evenly. A head's result is the same either way.
-    private static void step(
-            Compute compute, AttentionShape shape, Matrix q, Matrix keys, Matrix values, int known, Matrix out) {
-        int threads = compute.team().size();
-        int heads = threads == 1 || shape.keyValueHeads() >= 4 * threads ? shape.group() : 1;
-        compute.team()
-                .run(
-                        shape.heads() / heads,
-                        1,
-                        (from, to, worker) -> {
-                            for (int unit = from; unit < to; unit++) {
-                                KERNEL.attend(
-                                        compute,
-                                        worker,
-                                        shape,
-                                        q,
-                                        keys,
-                                        values,
-                                        known,
-                                        out,
-                                        unit * heads,
-                                        (unit + 1) * heads);
-                            }
-                        });
     }
 
     /// The gradients of [#forward]; all three are overwritten.
@@ -207,49 +120,27 @@ public final class Attention {
         Workspace workspace = compute.workspace();
         long mark = workspace.mark();
         Matrix along = workspace.matrix(tokens, shape.heads());
-        compute.team()
-                .run(
-                        tokens,
-                        Shapes.minRows(shape.queryColumns()),
-                        (from, to, worker) ->
-                                KERNEL.rowProducts(
-                                        shape, gradOut, out, along, compute.scratch(worker, 0, 16), from, to));
-        int heads = shape.keyValueHeads();
-        int parts = parts(batch * heads, sequenceLength);
+        int parts = parts(batch * shape.keyValueHeads(), sequenceLength);
         // Each part of the keys adds to gradQ of all rows that see it: a buffer of its own, summed in the order of the
         // parts.
         Matrix partial = workspace.matrix(Math.multiplyExact(parts - 1, tokens), shape.queryColumns());
-        compute.team()
-                .run(
-                        batch * heads * parts,
-                        1,
-                        (from, to, worker) -> {
-                            for (int unit = from; unit < to; unit++) {
-                                int sequence = unit / (heads * parts) * sequenceLength;
-                                int part = unit % parts;
-                                Matrix gradQPart = part == 0 ? gradQ : partial;
-                                int gradQRow = part == 0 ? sequence : (part - 1) * tokens + sequence;
-                                KERNEL.backward(
-                                        compute,
-                                        worker,
-                                        shape,
-                                        q,
-                                        k,
-                                        v,
-                                        logSumExp,
-                                        along,
-                                        gradOut,
-                                        sequence,
-                                        sequenceLength,
-                                        unit / parts % heads,
-                                        boundary(shape, part, parts, sequenceLength),
-                                        boundary(shape, part + 1, parts, sequenceLength),
-                                        gradQPart,
-                                        gradQRow,
-                                        gradK,
-                                        gradV);
-                            }
-                        });
+        AttentionTask.take(compute)
+                .backward(
+                        shape,
+                        q,
+                        k,
+                        v,
+                        out,
+                        logSumExp,
+                        gradOut,
+                        along,
+                        gradQ,
+                        gradK,
+                        gradV,
+                        partial,
+                        batch,
+                        sequenceLength,
+                        parts);
         for (int part = 1; part < parts; part++) {
             int skipped = shape.causal() ? boundary(shape, part, parts, sequenceLength) : 0;
             for (int sequence = 0; sequence < tokens; sequence += sequenceLength) {
@@ -271,7 +162,7 @@ public final class Attention {
 
     /// First key of a part. In a causal attention key j meets sequenceLength - j rows: the parts have about equal areas
     /// of that triangle.
-    private static int boundary(AttentionShape shape, int part, int parts, int sequenceLength) {
+    static int boundary(AttentionShape shape, int part, int parts, int sequenceLength) {
         if (part == parts) {
             return sequenceLength;
         }

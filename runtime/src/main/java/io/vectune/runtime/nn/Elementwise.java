@@ -23,15 +23,13 @@ public final class Elementwise {
 
     /// y *= alpha.
     public static void scale(Compute compute, float alpha, Matrix y) {
-        compute.team()
-                .run(y.rows(), Shapes.minRows(y.columns()), (from, to, worker) -> KERNEL.scale(alpha, y, from, to));
+        RowTasks.take(compute).scale(alpha, y);
     }
 
     /// Adds bias (1, columns) to every row of y.
     public static void addBias(Compute compute, Matrix bias, Matrix y) {
         Shapes.require("bias", bias, 1, y.columns());
-        compute.team()
-                .run(y.rows(), Shapes.minRows(y.columns()), (from, to, worker) -> KERNEL.addBias(bias, y, from, to));
+        RowTasks.take(compute).addBias(bias, y);
     }
 
     /// gradBias (1, columns) += the column sums of gradY, over the rows in their order.

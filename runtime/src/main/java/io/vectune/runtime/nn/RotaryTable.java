@@ -14,7 +14,6 @@ import io.vectune.runtime.tensor.Matrix;
 /// Frequencies and angles are rounded to f32 at each step where transformers does it. The table is immutable and holds
 /// the positions `[0, positions)`; whoever needs more builds a larger one.
 public final class RotaryTable {
-    private static final RotaryKernel KERNEL = RotaryKernel.active();
 
     private final int headDim;
     private final int positions;
@@ -89,12 +88,7 @@ public final class RotaryTable {
                                 + "; build a table for more positions");
             }
         }
-        compute.team()
-                .run(
-                        x.rows(),
-                        Shapes.minRows(x.columns()),
-                        (from, to, worker) ->
-                                KERNEL.rotate(x, headDim, cosines, sines, tokenPositions, inverse, from, to));
+        RowTasks.take(compute).rotate(x, headDim, cosines, sines, tokenPositions, inverse);
     }
 
     private static float[] frequencies(double theta, int headDim, RotaryScaling scaling) {

@@ -1,16 +1,11 @@
 package io.vectune.runtime.nn;
 
 import io.vectune.runtime.compute.Compute;
-import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.tensor.Matrix;
 import java.lang.foreign.Arena;
-import java.util.concurrent.atomic.AtomicBoolean;
 
-/// The row operations of one session as one reusable task, so that a call allocates nothing.
-///
-/// A session runs one operation at a time. One inside a parallel region of the same session finds the task taken and
-/// gets its own.
-final class RowTasks implements ThreadTeam.Task {
+/// The row operations of one session.
+final class RowTasks extends SessionTask {
     private enum Operation {
         NONE,
         NORM,
@@ -18,16 +13,23 @@ final class RowTasks implements ThreadTeam.Task {
         NORM_BACKWARD,
         GATE,
         GATE_BACKWARD,
-        ADD_SCALED
+        ADD_SCALED,
+        ADD_BIAS,
+        SCALE,
+        SOFTMAX,
+        ROTATE
     }
 
     private static final Matrix NONE = Matrix.allocate(Arena.global(), 1, 1);
     private static final RmsNormKernel NORM = RmsNormKernel.active();
     private static final SwiGluKernel GATE = SwiGluKernel.active();
     private static final ElementwiseKernel ELEMENTWISE = ElementwiseKernel.active();
+    private static final SoftmaxKernel SOFTMAX = SoftmaxKernel.active();
+    private static final RotaryKernel ROTARY = RotaryKernel.active();
+    private static final float[] NO_FLOATS = {};
+    private static final int[] NO_POSITIONS = {};
 
     private final Compute compute;
-    private final AtomicBoolean taken = new AtomicBoolean();
 
     // The operation that runs: written before a region, read by its workers.
     private Operation operation = Operation.NONE;
@@ -38,6 +40,10 @@ final class RowTasks implements ThreadTeam.Task {
     private Matrix e = NONE;
     private float number;
     private boolean flag;
+    private int headDim;
+    private float[] cosines = NO_FLOATS;
+    private float[] sines = NO_FLOATS;
+    private int[] positions = NO_POSITIONS;
 
     private RowTasks(Compute compute) {
         this.compute = compute;
@@ -45,13 +51,7 @@ final class RowTasks implements ThreadTeam.Task {
 
     /// The session's task, taken until the operation is done.
     static RowTasks take(Compute compute) {
-        RowTasks own = compute.resource(RowTasks.class, RowTasks::new);
-        if (own.taken.compareAndSet(false, true)) {
-            return own;
-        }
-        RowTasks spare = new RowTasks(compute);
-        spare.taken.set(true);
-        return spare;
+        return take(compute, RowTasks.class, RowTasks::new);
     }
 
     /// [RmsNorm#forward].
@@ -94,6 +94,36 @@ final class RowTasks implements ThreadTeam.Task {
         run(Operation.ADD_SCALED);
     }
 
+    /// [Elementwise#addBias].
+    void addBias(Matrix bias, Matrix y) {
+        set(y, bias, NONE, NONE, NONE);
+        run(Operation.ADD_BIAS);
+    }
+
+    /// [Elementwise#scale].
+    void scale(float alpha, Matrix y) {
+        set(y, NONE, NONE, NONE, NONE);
+        number = alpha;
+        run(Operation.SCALE);
+    }
+
+    /// [Softmax#apply].
+    void softmax(Matrix x) {
+        set(x, NONE, NONE, NONE, NONE);
+        run(Operation.SOFTMAX);
+    }
+
+    /// [RotaryTable#apply].
+    void rotate(Matrix x, int ofHeadDim, float[] ofCosines, float[] ofSines, int[] ofPositions, boolean inverse) {
+        set(x, NONE, NONE, NONE, NONE);
+        headDim = ofHeadDim;
+        cosines = ofCosines;
+        sines = ofSines;
+        positions = ofPositions;
+        flag = inverse;
+        run(Operation.ROTATE);
+    }
+
     private void set(Matrix first, Matrix second, Matrix third, Matrix fourth, Matrix fifth) {
         a = first;
         b = second;
@@ -108,8 +138,11 @@ final class RowTasks implements ThreadTeam.Task {
             compute.team().run(a.rows(), Shapes.minRows(a.columns()), this);
         } finally {
             set(NONE, NONE, NONE, NONE, NONE);
+            cosines = NO_FLOATS;
+            sines = NO_FLOATS;
+            positions = NO_POSITIONS;
             operation = Operation.NONE;
-            taken.set(false);
+            release();
         }
     }
 
@@ -126,6 +159,15 @@ final class RowTasks implements ThreadTeam.Task {
             case GATE_BACKWARD ->
                     GATE.backward(a, b, c, d, e, compute.scratch(worker, 0, SwiGluKernel.SCRATCH), from, to);
             case ADD_SCALED -> ELEMENTWISE.addScaled(number, a, b, from, to);
+            case ADD_BIAS -> ELEMENTWISE.addBias(b, a, from, to);
+            case SCALE -> ELEMENTWISE.scale(number, a, from, to);
+            case SOFTMAX -> {
+                float[] scratch = compute.scratch(worker, 0, SoftmaxKernel.SCRATCH);
+                for (int row = from; row < to; row++) {
+                    SOFTMAX.softmax(a, row, scratch);
+                }
+            }
+            case ROTATE -> ROTARY.rotate(a, headDim, cosines, sines, positions, flag, from, to);
         }
     }
 }
