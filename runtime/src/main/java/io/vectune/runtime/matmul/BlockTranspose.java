@@ -1,7 +1,5 @@
 package io.vectune.runtime.matmul;
 
-import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorSpecies;
@@ -18,7 +16,6 @@ final class BlockTranspose {
 
     private static final VectorSpecies<Integer> I32 = IntVector.SPECIES_128;
     private static final VectorSpecies<Float> F32 = FloatVector.SPECIES_128;
-    private static final ByteOrder LITTLE = ByteOrder.LITTLE_ENDIAN;
     private static final IntVector LOW = IntVector.fromArray(I32, new int[] {0, 4, 1, 5}, 0);
     private static final IntVector HIGH = IntVector.fromArray(I32, new int[] {2, 6, 3, 7}, 0);
 
@@ -45,65 +42,6 @@ final class BlockTranspose {
             ONE.mul(HIGH.selectFrom(b0, b2).reinterpretAsFloats()).intoArray(target, first + targetStride);
             ONE.mul(LOW.selectFrom(b1, b3).reinterpretAsFloats()).intoArray(target, first + 2 * targetStride);
             ONE.mul(HIGH.selectFrom(b1, b3).reinterpretAsFloats()).intoArray(target, first + 3 * targetStride);
-        }
-    }
-
-    /// target[row, column] = alpha * tile[from + column * stride + row] for 4 rows and 4 * blocks columns of the
-    /// target.
-    ///
-    /// @param to byte offset of the first element
-    /// @param rowBytes bytes from one row of the target to the next
-    static void toSegment(
-            float[] tile, int from, int stride, float alpha, MemorySegment target, long to, long rowBytes, int blocks) {
-        FloatVector factor = FloatVector.broadcast(F32, alpha);
-        for (int block = 0; block < blocks; block++) {
-            int first = from + BLOCK * block * stride;
-            long at = to + 4L * BLOCK * block;
-            IntVector a0 = FloatVector.fromArray(F32, tile, first).reinterpretAsInts();
-            IntVector a1 = FloatVector.fromArray(F32, tile, first + stride).reinterpretAsInts();
-            IntVector a2 = FloatVector.fromArray(F32, tile, first + 2 * stride).reinterpretAsInts();
-            IntVector a3 = FloatVector.fromArray(F32, tile, first + 3 * stride).reinterpretAsInts();
-            IntVector b0 = LOW.selectFrom(a0, a2);
-            IntVector b1 = HIGH.selectFrom(a0, a2);
-            IntVector b2 = LOW.selectFrom(a1, a3);
-            IntVector b3 = HIGH.selectFrom(a1, a3);
-            FloatVector e0 = factor.mul(LOW.selectFrom(b0, b2).reinterpretAsFloats());
-            FloatVector e1 = factor.mul(HIGH.selectFrom(b0, b2).reinterpretAsFloats());
-            FloatVector e2 = factor.mul(LOW.selectFrom(b1, b3).reinterpretAsFloats());
-            FloatVector e3 = factor.mul(HIGH.selectFrom(b1, b3).reinterpretAsFloats());
-            e0.intoMemorySegment(target, at, LITTLE);
-            e1.intoMemorySegment(target, at + rowBytes, LITTLE);
-            e2.intoMemorySegment(target, at + 2 * rowBytes, LITTLE);
-            e3.intoMemorySegment(target, at + 3 * rowBytes, LITTLE);
-        }
-    }
-
-    /// target[row, column] += alpha * tile[from + column * stride + row]: [#toSegment], added.
-    static void addToSegment(
-            float[] tile, int from, int stride, float alpha, MemorySegment target, long to, long rowBytes, int blocks) {
-        FloatVector factor = FloatVector.broadcast(F32, alpha);
-        for (int block = 0; block < blocks; block++) {
-            int first = from + BLOCK * block * stride;
-            long at = to + 4L * BLOCK * block;
-            IntVector a0 = FloatVector.fromArray(F32, tile, first).reinterpretAsInts();
-            IntVector a1 = FloatVector.fromArray(F32, tile, first + stride).reinterpretAsInts();
-            IntVector a2 = FloatVector.fromArray(F32, tile, first + 2 * stride).reinterpretAsInts();
-            IntVector a3 = FloatVector.fromArray(F32, tile, first + 3 * stride).reinterpretAsInts();
-            IntVector b0 = LOW.selectFrom(a0, a2);
-            IntVector b1 = HIGH.selectFrom(a0, a2);
-            IntVector b2 = LOW.selectFrom(a1, a3);
-            IntVector b3 = HIGH.selectFrom(a1, a3);
-            FloatVector e0 = factor.mul(LOW.selectFrom(b0, b2).reinterpretAsFloats());
-            FloatVector e1 = factor.mul(HIGH.selectFrom(b0, b2).reinterpretAsFloats());
-            FloatVector e2 = factor.mul(LOW.selectFrom(b1, b3).reinterpretAsFloats());
-            FloatVector e3 = factor.mul(HIGH.selectFrom(b1, b3).reinterpretAsFloats());
-            e0.add(FloatVector.fromMemorySegment(F32, target, at, LITTLE)).intoMemorySegment(target, at, LITTLE);
-            long next = at + rowBytes;
-            e1.add(FloatVector.fromMemorySegment(F32, target, next, LITTLE)).intoMemorySegment(target, next, LITTLE);
-            next += rowBytes;
-            e2.add(FloatVector.fromMemorySegment(F32, target, next, LITTLE)).intoMemorySegment(target, next, LITTLE);
-            next += rowBytes;
-            e3.add(FloatVector.fromMemorySegment(F32, target, next, LITTLE)).intoMemorySegment(target, next, LITTLE);
         }
     }
 }

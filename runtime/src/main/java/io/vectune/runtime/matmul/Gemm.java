@@ -4,8 +4,11 @@ import static io.vectune.runtime.matmul.TileKernels.AHEAD_STEP;
 import static io.vectune.runtime.matmul.TileKernels.LEFT_STRIDE;
 import static io.vectune.runtime.matmul.TileKernels.MAX_DEPTH;
 
+import io.vectune.runtime.compute.CacheSizes;
 import io.vectune.runtime.compute.ThreadTeam;
 import io.vectune.runtime.tensor.Matrix;
+import io.vectune.runtime.tensor.Tensor;
+import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
@@ -23,30 +26,30 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Which thread computes a unit, and how large the units are, does not change a bit: see [TileKernels].
 ///
-/// Memory: at most 16 MiB of packed elements a side and about 2 MiB a thread, kept for the next product; nothing else is
+/// Memory: at most 16 MiB of packed elements a side and about 3 MiB a thread, kept for the next product; nothing else is
 /// allocated. Not for use by two threads at once.
 final class Gemm implements ThreadTeam.Task {
     /// Depth packed at a time: bounds the packed copies; longer sums are added up in the result, span by span.
     static final int SPAN_DEPTH = 8192;
 
-    /// Tokens multiplied at a time with a decoded weight: enough to hide the decoding.
-    static final int SPAN_TOKENS = 512;
+    /// The most tokens multiplied at a time with a decoded weight: each span of tokens decodes the weight once.
+    private static final int MAX_TOKENS = 1024;
+
+    /// The fewest, however long their rows are: enough to hide the decoding.
+    private static final int MIN_TOKENS = 512;
 
     /// Floats packed of one side at a time.
     private static final int SPAN_ELEMENTS = 1 << 22;
 
-    /// Left rows whose block stays in the second-level cache while the panels pass: the more, the less often the panels
-    /// come from the last-level cache.
-    private static final int CACHED_ROWS = 192;
-
-    /// The most left rows of a unit: their block and tile buffer stay in a second-level cache of 1 MB.
-    private static final int MAX_UNIT_ROWS = 192;
-
-    private static final int PACK_ROWS = 96;
-
     /// Columns of a weight decoded at a time: a row of them is some whole groups of a quantized weight, and contiguous
     /// memory enough to read at full speed.
     private static final int DECODED_COLUMNS = Math.min(256, Operand.MAX_COLUMNS);
+
+    /// Left rows packed at a time, whole tiles of every tier.
+    private static final int PACK_ROWS = 48;
+
+    /// Rows of the result that are scaled or transposed at a time on the way out.
+    private static final int WRITE_ROWS = 16;
 
     /// Panels packed at a time from rows along the panel: contiguous memory as well.
     private static final int PACK_PANELS = 8;
@@ -68,7 +71,15 @@ final class Gemm implements ThreadTeam.Task {
         private float[] left = new float[0];
         private float[] right = new float[0];
         private float[] tile = new float[0];
+
+        // The unit: tiles of left rows, panels.
+        private int tileFrom;
+        private int tileTo;
+        private int panelFrom;
+        private int panelTo;
+
         private final float[] passing = new float[Operand.PASSING];
+        private final float[] before = new float[Operand.PASSING];
 
         // The low-rank terms of the unit: how many ranks, the first of them, and where its rows and panels are.
         private int ranks;
@@ -85,6 +96,9 @@ final class Gemm implements ThreadTeam.Task {
     private final TileKernels kernels;
     private final int tileRows;
     private final int panelWidth;
+    private final int groupTiles;
+    private final int groupPanels;
+    private final int unitSums;
     private final Local[] locals;
     private final Operand firstOperand = new Operand();
     private final Operand secondOperand = new Operand();
@@ -121,9 +135,16 @@ final class Gemm implements ThreadTeam.Task {
     private int rightUnits;
 
     Gemm(int threads, TileKernels kernels) {
+        this(threads, kernels, BlockSizes.of(CacheSizes.ofMachine()));
+    }
+
+    Gemm(int threads, TileKernels kernels, BlockSizes sizes) {
         this.kernels = kernels;
         this.tileRows = kernels.tileRows();
         this.panelWidth = kernels.panelWidth();
+        this.groupTiles = Math.max(1, sizes.groupRows() / tileRows);
+        this.groupPanels = Math.max(1, DECODED_COLUMNS / panelWidth);
+        this.unitSums = sizes.unitSums() / (tileRows * panelWidth);
         this.locals = new Local[threads];
         Arrays.setAll(locals, worker -> new Local());
     }
@@ -195,7 +216,7 @@ final class Gemm implements ThreadTeam.Task {
         this.alpha = alpha;
         this.accumulate = accumulate;
         int spanDepth = Math.min(k, SPAN_DEPTH);
-        int limit = Math.max(SPAN_TOKENS, SPAN_ELEMENTS / Math.max(MAX_DEPTH, spanDepth) / tileRows * tileRows);
+        int limit = Math.max(MIN_TOKENS, SPAN_ELEMENTS / Math.max(MAX_DEPTH, spanDepth) / tileRows * tileRows);
         int leftSpan = span(left, right, limit);
         int rightSpan = span(right, left, limit / panelWidth * panelWidth);
         try {
@@ -237,12 +258,17 @@ final class Gemm implements ThreadTeam.Task {
     }
 
     /// How much of an operand is multiplied at a time: all of a weight, as much as fits of a matrix that is packed, and
-    /// a fixed number of tokens against a weight, whose tile buffer grows with them.
+    /// equal spans of tokens against a weight.
     private static int span(Operand operand, Operand other, int limit) {
+        int size = Math.max(1, operand.size());
         if (operand.isDecoded()) {
-            return Math.max(1, operand.size());
+            return size;
         }
-        return other.isDecoded() ? SPAN_TOKENS : limit;
+        if (!other.isDecoded()) {
+            return limit;
+        }
+        int most = Math.max(MIN_TOKENS, Math.min(MAX_TOKENS, limit));
+        return roundUp(units(size, units(size, most)), PACK_ROWS);
     }
 
     private void packRight(ThreadTeam team) {
@@ -252,7 +278,7 @@ final class Gemm implements ThreadTeam.Task {
         packedRight = grown(packedRight, (long) panels * panelWidth * (depth + termDepth));
         phase = Phase.PACK_RIGHT;
         packPanels = right.depthIsRows() ? PACK_PANELS : 1;
-        run(team, (panels + packPanels - 1) / packPanels * blocks, (long) rightCount * depth * 8);
+        run(team, units(panels, packPanels), (long) rightCount * depth * 8);
     }
 
     private void packLeft(ThreadTeam team) {
@@ -261,15 +287,23 @@ final class Gemm implements ThreadTeam.Task {
         }
         packedLeft = grown(packedLeft, (long) tiles * tileRows * blocks * LEFT_STRIDE);
         phase = Phase.PACK_LEFT;
-        run(team, (leftCount + PACK_ROWS - 1) / PACK_ROWS * blocks, (long) leftCount * depth * 8);
+        run(team, units(leftCount, PACK_ROWS), (long) leftCount * depth * 8);
     }
 
     private void multiply(ThreadTeam team) {
         int threads = team.size();
-        int maxTiles = Math.max(1, MAX_UNIT_ROWS / tileRows);
-        int maxPanels = Math.max(1, (right.isDecoded() ? DECODED_COLUMNS : SPAN_TOKENS) / panelWidth);
-        leftUnits = left.isDecoded() || !right.isDecoded() ? units(tiles, maxTiles) : 1;
-        rightUnits = left.isDecoded() ? 1 : units(panels, maxPanels);
+        // With one block of k a tile's sums are done at once; with more, those of a unit wait in the tile buffer.
+        int sums = depthBlocks == 1 ? 0 : unitSums;
+        if (left.isDecoded()) {
+            leftUnits = units(tiles, Math.max(groupTiles, sums / panels));
+            rightUnits = 1;
+        } else if (right.isDecoded()) {
+            leftUnits = 1;
+            rightUnits = units(panels, Math.max(groupPanels, sums / tiles));
+        } else {
+            leftUnits = units(tiles, groupTiles);
+            rightUnits = units(panels, Math.max(groupPanels, sums / Math.min(tiles, groupTiles)));
+        }
         int wanted = 2 * threads;
         if (leftUnits * rightUnits % threads != 0 || leftUnits * rightUnits < wanted) {
             // Units of equal size, and a multiple of the threads of them: none waits for a last one.
@@ -331,162 +365,213 @@ final class Gemm implements ThreadTeam.Task {
     }
 
     private void packLeftUnit(int unit, Local local) {
-        int block = unit % blocks;
-        int row = unit / blocks * PACK_ROWS;
-        Operand source = isTerms(block) ? leftTerms : left;
-        source.toRows(
-                kernels,
-                leftFrom + row,
-                Math.min(PACK_ROWS, leftCount - row),
-                operandDepth(block),
-                depthOf(block),
-                packedLeft,
-                (block * tiles * tileRows + row) * LEFT_STRIDE,
-                LEFT_STRIDE,
-                local.passing);
+        int row = unit * PACK_ROWS;
+        int rows = Math.min(PACK_ROWS, leftCount - row);
+        left.load(leftFrom + row, rows, depthFrom, depth);
+        for (int block = 0; block < blocks; block++) {
+            Operand source = isTerms(block) ? leftTerms : left;
+            source.toRows(
+                    kernels,
+                    leftFrom + row,
+                    rows,
+                    operandDepth(block),
+                    depthOf(block),
+                    packedLeft,
+                    (block * tiles * tileRows + row) * LEFT_STRIDE,
+                    LEFT_STRIDE,
+                    local.passing);
+        }
     }
 
     private void packRightUnit(int unit, Local local) {
-        int panel = unit / blocks * packPanels;
-        int block = unit % blocks;
+        int panel = unit * packPanels;
         int column = panel * panelWidth;
         int columns = Math.min(packPanels * panelWidth, rightCount - column);
         int panelLength = panelWidth * (depth + termDepth);
-        Operand source = isTerms(block) ? rightTerms : right;
-        source.toPanels(
-                kernels,
-                rightFrom + column,
-                columns,
-                operandDepth(block),
-                depthOf(block),
-                packedRight,
-                panel * panelLength,
-                panelLength,
-                packedDepth(block),
-                local.passing);
+        right.load(rightFrom + column, columns, depthFrom, depth);
+        for (int block = 0; block < blocks; block++) {
+            Operand source = isTerms(block) ? rightTerms : right;
+            source.toPanels(
+                    kernels,
+                    rightFrom + column,
+                    columns,
+                    operandDepth(block),
+                    depthOf(block),
+                    packedRight,
+                    panel * panelLength,
+                    panelLength,
+                    packedDepth(block),
+                    local.passing);
+        }
     }
 
+    /// One unit of the result: for each block of k, groups of right panels and groups of left rows that stay in the
+    /// second-level cache together.
     private void multiplyUnit(int unit, Local local) {
         int leftUnit = unit % leftUnits;
         int rightUnit = unit / leftUnits;
-        int tileFrom = share(tiles, leftUnit, leftUnits);
-        int tileTo = share(tiles, leftUnit + 1, leftUnits);
-        int panelFrom = share(panels, rightUnit, rightUnits);
-        int panelTo = share(panels, rightUnit + 1, rightUnits);
-        int rowFrom = tileFrom * tileRows;
-        int rowTo = Math.min(leftCount, tileTo * tileRows);
-        int columnFrom = panelFrom * panelWidth;
-        int columnTo = Math.min(rightCount, panelTo * panelWidth);
-        int paddedRows = (tileTo - tileFrom) * tileRows;
-        int cachedTiles = Math.max(1, CACHED_ROWS / tileRows);
-        int panelLength = panelWidth * (depth + termDepth);
-        int decodedLength = panelWidth * blockDepth;
-        boolean single = depthBlocks == 1;
-        long tileLength =
-                single
-                        ? (long) Math.min(paddedRows, cachedTiles * tileRows) * panelWidth
-                        : (long) paddedRows * panelWidth * (panelTo - panelFrom);
-        local.tile = grown(local.tile, tileLength);
-        if (left.isDecoded()) {
-            local.left = grown(local.left, (long) paddedRows * LEFT_STRIDE);
-        }
-        if (right.isDecoded()) {
-            local.right = grown(local.right, (long) (panelTo - panelFrom) * decodedLength);
-        }
-        prepareTerms(local, rowFrom, rowTo, columnFrom, columnTo);
+        local.tileFrom = share(tiles, leftUnit, leftUnits);
+        local.tileTo = share(tiles, leftUnit + 1, leftUnits);
+        local.panelFrom = share(panels, rightUnit, rightUnits);
+        local.panelTo = share(panels, rightUnit + 1, rightUnits);
+        int unitTiles = local.tileTo - local.tileFrom;
+        int unitPanels = local.panelTo - local.panelFrom;
+        int rowGroups = units(unitTiles, groupTiles);
+        int panelGroups = units(unitPanels, groupPanels);
+        reserve(local, units(unitTiles, rowGroups), units(unitPanels, panelGroups));
+        prepareTerms(
+                local,
+                local.tileFrom * tileRows,
+                Math.min(leftCount, local.tileTo * tileRows),
+                local.panelFrom * panelWidth,
+                Math.min(rightCount, local.panelTo * panelWidth));
         for (int block = 0; block < depthBlocks; block++) {
-            int k = packedDepth(block);
-            int count = depthOf(block);
-            float[] leftRows = packedLeft;
-            int leftAt = (block * tiles * tileRows + rowFrom) * LEFT_STRIDE;
-            if (left.isDecoded()) {
-                leftRows = local.left;
-                leftAt = 0;
-                left.toRows(
-                        kernels,
-                        leftFrom + rowFrom,
-                        rowTo - rowFrom,
-                        operandDepth(block),
-                        count,
-                        leftRows,
-                        0,
-                        LEFT_STRIDE,
-                        local.passing);
+            if (block == depthBlocks - 1 && accumulate) {
+                loadResult(local);
             }
             if (right.isDecoded()) {
-                right.toPanels(
-                        kernels,
-                        rightFrom + columnFrom,
-                        columnTo - columnFrom,
-                        operandDepth(block),
-                        count,
-                        local.right,
-                        0,
-                        decodedLength,
-                        0,
-                        local.passing);
-            }
-            for (int tile = tileFrom; tile < tileTo; tile += cachedTiles) {
-                int rows = Math.min(rowTo, (tile + cachedTiles) * tileRows) - tile * tileRows;
-                for (int panel = panelFrom; panel < panelTo; panel++) {
-                    int column = panel * panelWidth;
-                    int columns = Math.min(columnTo - column, panelWidth);
-                    int width = kernels.width(columns);
-                    float[] rightPanel = packedRight;
-                    int rightAt = panel * panelLength + k * width;
-                    if (right.isDecoded()) {
-                        rightPanel = local.right;
-                        rightAt = (panel - panelFrom) * decodedLength;
+                for (int group = 0; group < panelGroups; group++) {
+                    int panel = local.panelFrom + share(unitPanels, group, panelGroups);
+                    int panelEnd = local.panelFrom + share(unitPanels, group + 1, panelGroups);
+                    decodeRight(local, panel, panelEnd, block);
+                    for (int rows = 0; rows < rowGroups; rows++) {
+                        int tile = local.tileFrom + share(unitTiles, rows, rowGroups);
+                        int tileEnd = local.tileFrom + share(unitTiles, rows + 1, rowGroups);
+                        multiplyGroup(local, tile, tileEnd, panel, panelEnd, block);
                     }
-                    int tileAt =
-                            single
-                                    ? 0
-                                    : (panel - panelFrom) * paddedRows * panelWidth
-                                            + (tile - tileFrom) * tileRows * width;
-                    int from = leftAt + (tile - tileFrom) * tileRows * LEFT_STRIDE;
-                    float[] ahead = packedRight;
-                    int aheadAt;
-                    int aheadShare;
-                    if (right.isDecoded()) {
-                        // Each panel passes a share of the next rows.
-                        boolean last = tile + cachedTiles >= tileTo;
-                        int rowsAt = leftAt + (last ? tiles : tile + cachedTiles - tileFrom) * tileRows * LEFT_STRIDE;
-                        int passed = cachedTiles * tileRows * LEFT_STRIDE / (panelTo - panelFrom);
-                        ahead = packedLeft;
-                        aheadAt = rowsAt + (panel - panelFrom) * passed;
-                        aheadShare = passed / cachedTiles;
-                    } else {
-                        // The rows pass the next panel.
-                        aheadAt =
-                                panel + 1 < panelTo
-                                        ? rightAt + panelLength
-                                        : panelFrom * panelLength + (k + count) * panelWidth;
-                        aheadShare = width * count / ((rows + tileRows - 1) / tileRows);
+                }
+            } else {
+                for (int rows = 0; rows < rowGroups; rows++) {
+                    int tile = local.tileFrom + share(unitTiles, rows, rowGroups);
+                    int tileEnd = local.tileFrom + share(unitTiles, rows + 1, rowGroups);
+                    if (left.isDecoded()) {
+                        decodeLeft(local, tile, tileEnd, block);
                     }
-                    boolean lastBlock = block == depthBlocks - 1;
-                    multiplyTiles(
-                            local,
-                            rows,
-                            count,
-                            leftRows,
-                            from,
-                            rightPanel,
-                            rightAt,
-                            width,
-                            tileAt,
-                            block == 0,
-                            lastBlock ? local.ranks : 0,
-                            local.termsLeftAt + (tile - tileFrom) * tileRows * LEFT_STRIDE,
-                            termPanelAt(local, panel, panelFrom, width),
-                            ahead,
-                            aheadAt,
-                            aheadShare);
-                    if (lastBlock) {
-                        write(local.tile, tileAt, width, tile * tileRows, rows, column, columns);
+                    for (int group = 0; group < panelGroups; group++) {
+                        int panel = local.panelFrom + share(unitPanels, group, panelGroups);
+                        int panelEnd = local.panelFrom + share(unitPanels, group + 1, panelGroups);
+                        multiplyGroup(local, tile, tileEnd, panel, panelEnd, block);
                     }
                 }
             }
         }
+    }
+
+    private void reserve(Local local, int rowTiles, int columnPanels) {
+        int unitTiles = local.tileTo - local.tileFrom;
+        int unitPanels = local.panelTo - local.panelFrom;
+        long sums = depthBlocks == 1 ? (long) rowTiles * columnPanels : (long) unitTiles * unitPanels;
+        local.tile = grown(local.tile, sums * tileRows * panelWidth);
+        if (left.isDecoded()) {
+            local.left = grown(local.left, (long) rowTiles * tileRows * LEFT_STRIDE);
+        }
+        if (right.isDecoded()) {
+            local.right = grown(local.right, (long) columnPanels * panelWidth * blockDepth);
+        }
+    }
+
+    private void decodeLeft(Local local, int tile, int tileEnd, int block) {
+        int row = tile * tileRows;
+        left.toRows(
+                kernels,
+                leftFrom + row,
+                Math.min(leftCount, tileEnd * tileRows) - row,
+                operandDepth(block),
+                depthOf(block),
+                local.left,
+                0,
+                LEFT_STRIDE,
+                local.passing);
+    }
+
+    private void decodeRight(Local local, int panel, int panelEnd, int block) {
+        int column = panel * panelWidth;
+        right.toPanels(
+                kernels,
+                rightFrom + column,
+                Math.min(rightCount, panelEnd * panelWidth) - column,
+                operandDepth(block),
+                depthOf(block),
+                local.right,
+                0,
+                panelWidth * blockDepth,
+                0,
+                local.passing);
+    }
+
+    /// The tiles [tile, tileEnd) of left rows times the panels [panelFrom, panelEnd) over one block of k.
+    private void multiplyGroup(Local local, int tile, int tileEnd, int panelFrom, int panelEnd, int block) {
+        boolean lastBlock = block == depthBlocks - 1;
+        int count = depthOf(block);
+        int row = tile * tileRows;
+        int rows = Math.min(leftCount, tileEnd * tileRows) - row;
+        int panelLength = panelWidth * (depth + termDepth);
+        float[] leftRows = left.isDecoded() ? local.left : packedLeft;
+        int leftAt = left.isDecoded() ? 0 : (block * tiles * tileRows + row) * LEFT_STRIDE;
+        int termsLeftAt = local.termsLeftAt + (tile - local.tileFrom) * tileRows * LEFT_STRIDE;
+        for (int panel = panelFrom; panel < panelEnd; panel++) {
+            int column = panel * panelWidth;
+            int width = kernels.width(Math.min(rightCount - column, panelWidth));
+            int panelAt = panel * panelLength + packedDepth(block) * width;
+            float[] rightPanel = packedRight;
+            int rightAt = panelAt;
+            float[] ahead = packedRight;
+            int aheadAt;
+            int aheadShare;
+            if (right.isDecoded()) {
+                rightPanel = local.right;
+                rightAt = (panel - panelFrom) * panelWidth * blockDepth;
+                // Each panel passes a share of the next rows.
+                int nextRow = tileEnd < local.tileTo ? block * tiles + tileEnd : (block + 1) * tiles;
+                int passed = (tileEnd - tile) * tileRows * LEFT_STRIDE / (panelEnd - panelFrom);
+                ahead = packedLeft;
+                aheadAt = nextRow * tileRows * LEFT_STRIDE + (panel - panelFrom) * passed;
+                aheadShare = passed / (tileEnd - tile);
+            } else {
+                // The rows pass the next panel: of this block, for the next rows, or of the next block.
+                boolean lastRows = tileEnd == local.tileTo;
+                aheadAt =
+                        panel + 1 < local.panelTo
+                                ? panelAt + panelLength
+                                : local.panelFrom * panelLength
+                                        + (packedDepth(block) + (lastRows ? count : 0)) * panelWidth;
+                aheadShare = width * count / (tileEnd - tile);
+            }
+            multiplyTiles(
+                    local,
+                    rows,
+                    count,
+                    leftRows,
+                    leftAt,
+                    rightPanel,
+                    rightAt,
+                    width,
+                    sumsAt(local, tile, tileEnd, panel, panelFrom),
+                    block == 0,
+                    lastBlock ? local.ranks : 0,
+                    termsLeftAt,
+                    termPanelAt(local, panel, local.panelFrom, width),
+                    ahead,
+                    aheadAt,
+                    aheadShare);
+            if (lastBlock && transposed) {
+                writeTransposed(local, tile, tileEnd, panel, panelFrom);
+            }
+        }
+        if (lastBlock && !transposed) {
+            write(local, tile, tileEnd, panelFrom, panelEnd);
+        }
+    }
+
+    /// Where the sums of a panel and the rows from a tile on lie in the tile buffer: of a group alone, or of the unit.
+    private int sumsAt(Local local, int tile, int tileEnd, int panel, int panelFrom) {
+        if (depthBlocks == 1) {
+            return transposed ? 0 : (panel - panelFrom) * (tileEnd - tile) * tileRows * panelWidth;
+        }
+        int width = kernels.width(Math.min(rightCount - panel * panelWidth, panelWidth));
+        int unitTiles = local.tileTo - local.tileFrom;
+        return (panel - local.panelFrom) * unitTiles * tileRows * panelWidth
+                + (tile - local.tileFrom) * tileRows * width;
     }
 
     /// Finds, and decodes where they are not packed, the ranks that a unit takes of the low-rank terms.
@@ -586,33 +671,85 @@ final class Gemm implements ThreadTeam.Task {
         }
     }
 
-    private void write(float[] tile, int tileAt, int width, int row, int rows, int column, int columns) {
+    /// Loads what a unit is going to add to, in runs as long as the unit is wide: it is read in shorter pieces.
+    private void loadResult(Local local) {
+        Matrix target = result();
+        int row = local.tileFrom * tileRows;
+        int column = local.panelFrom * panelWidth;
+        int rows = Math.min(leftCount, local.tileTo * tileRows) - row;
+        int columns = Math.min(rightCount, local.panelTo * panelWidth) - column;
+        if (transposed) {
+            CacheFill.load(target, rightFrom + column, columns, leftFrom + row, rows);
+        } else {
+            CacheFill.load(target, leftFrom + row, rows, rightFrom + column, columns);
+        }
+    }
+
+    /// Sums of one panel to the rows of the result that its columns are.
+    private void writeTransposed(Local local, int tile, int tileEnd, int panel, int panelFrom) {
+        int row = tile * tileRows;
+        int rows = Math.min(leftCount, tileEnd * tileRows) - row;
+        int column = panel * panelWidth;
+        int columns = Math.min(rightCount - column, panelWidth);
+        int width = kernels.width(columns);
+        int from = sumsAt(local, tile, tileEnd, panel, panelFrom);
+        int stride = rows + Operand.PASSING_PAD;
+        int step = Math.max(1, Math.min(WRITE_ROWS, Operand.PASSING / stride));
+        for (int first = 0; first < columns; first += step) {
+            int count = Math.min(step, columns - first);
+            kernels.transpose(local.tile, from + first, width, rows, count, local.passing, 0, stride);
+            writeRows(local, rightFrom + column + first, count, leftFrom + row, rows, stride);
+        }
+    }
+
+    /// Sums of a group of panels to the rows of the result, side by side.
+    private void write(Local local, int tile, int tileEnd, int panelFrom, int panelEnd) {
+        int row = tile * tileRows;
+        int rows = Math.min(leftCount, tileEnd * tileRows) - row;
+        int column = panelFrom * panelWidth;
+        int columns = Math.min(rightCount, panelEnd * panelWidth) - column;
+        int stride = columns + Operand.PASSING_PAD;
+        for (int first = 0; first < rows; first += WRITE_ROWS) {
+            int count = Math.min(WRITE_ROWS, rows - first);
+            for (int panel = panelFrom; panel < panelEnd; panel++) {
+                int at = (panel - panelFrom) * panelWidth;
+                int panelColumns = Math.min(columns - at, panelWidth);
+                int width = kernels.width(panelColumns);
+                int from = sumsAt(local, tile, tileEnd, panel, panelFrom) + first * width;
+                kernels.copy(local.tile, from, width, count, panelColumns, local.passing, at, stride);
+            }
+            writeRows(local, leftFrom + row + first, count, rightFrom + column, columns, stride);
+        }
+    }
+
+    /// result[row + i, column + j] (+)= alpha * passing[i * stride + j].
+    private void writeRows(Local local, int row, int rows, int column, int columns, int stride) {
+        Matrix target = result();
+        float[] values = local.passing;
+        for (int i = 0; i < rows; i++) {
+            long at = target.rowOffset(row + i) + 4L * column;
+            int from = i * stride;
+            if (alpha != 1) {
+                kernels.scale(alpha, values, from, columns);
+            }
+            if (accumulate) {
+                MemorySegment.copy(target.segment(), Tensor.FLOAT, at, local.before, 0, columns);
+                kernels.add(local.before, values, from, columns);
+            }
+            MemorySegment.copy(values, from, target.segment(), Tensor.FLOAT, at, columns);
+        }
+    }
+
+    private Matrix result() {
         Matrix target = result;
         if (target == null) {
             throw new IllegalStateException("no product is running");
         }
-        int i = leftFrom + row;
-        int j = rightFrom + column;
-        if (transposed) {
-            long at = target.rowOffset(j) + 4L * i;
-            kernels.storeTransposed(
-                    tile,
-                    tileAt,
-                    width,
-                    alpha,
-                    target.segment(),
-                    at,
-                    target.stride(),
-                    /* rows= */ columns,
-                    /* columns= */ rows,
-                    accumulate);
-        } else {
-            long at = target.rowOffset(i) + 4L * j;
-            kernels.store(tile, tileAt, width, alpha, target.segment(), at, target.stride(), rows, columns, accumulate);
-        }
+        return target;
     }
 
+    /// Where a part starts. The first parts are the larger ones: threads that take them in turns end together.
     private static int share(int size, int part, int parts) {
-        return (int) ((long) size * part / parts);
+        return part * (size / parts) + Math.min(part, size % parts);
     }
 }

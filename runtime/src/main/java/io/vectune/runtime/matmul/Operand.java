@@ -18,7 +18,7 @@ final class Operand {
     static final int PASSING = 4608;
 
     /// Floats beside a passing row, so that rows of a power of two do not share the same few sets of the cache.
-    private static final int PASSING_PAD = 16;
+    static final int PASSING_PAD = 16;
 
     /// Rows of a weight or matrix that pass at a time on the way into panels.
     private static final int PASSING_ROWS = 16;
@@ -94,6 +94,15 @@ final class Operand {
     /// Whether this is a weight, decoded where it is used, not packed.
     boolean isDecoded() {
         return weight != null;
+    }
+
+    /// Loads rows of a matrix that are going to be copied in short pieces: vectors [from, +count), k in [depthFrom,
+    /// +depth), if the sums run along them.
+    void load(int from, int count, int depthFrom, int depth) {
+        MemorySegment source = segment;
+        if (source != null && !depthIsRows) {
+            CacheFill.load(source, origin + 4 * (from * stride + depthFrom), 4 * stride, count, 4L * depth);
+        }
     }
 
     /// Vectors as left rows: target[offset + i * targetStride + k].

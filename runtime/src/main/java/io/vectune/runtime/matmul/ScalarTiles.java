@@ -1,8 +1,5 @@
 package io.vectune.runtime.matmul;
 
-import io.vectune.runtime.tensor.Tensor;
-import java.lang.foreign.MemorySegment;
-
 /// The reference kernels, in plain Java and in formula order.
 final class ScalarTiles implements TileKernels {
     private static final int ROWS = 4;
@@ -69,46 +66,16 @@ final class ScalarTiles implements TileKernels {
     }
 
     @Override
-    public void store(
-            float[] tile,
-            int offset,
-            int width,
-            float alpha,
-            MemorySegment segment,
-            long to,
-            long stride,
-            int rows,
-            int columns,
-            boolean accumulate) {
-        for (int row = 0; row < rows; row++) {
-            long at = to + 4 * (row * stride);
-            for (int column = 0; column < columns; column++) {
-                put(segment, at + 4L * column, alpha * tile[offset + row * width + column], accumulate);
-            }
+    public void scale(float factor, float[] target, int from, int count) {
+        for (int i = from; i < from + count; i++) {
+            target[i] *= factor;
         }
     }
 
     @Override
-    public void storeTransposed(
-            float[] tile,
-            int offset,
-            int width,
-            float alpha,
-            MemorySegment segment,
-            long to,
-            long stride,
-            int rows,
-            int columns,
-            boolean accumulate) {
-        for (int row = 0; row < rows; row++) {
-            long at = to + 4 * (row * stride);
-            for (int column = 0; column < columns; column++) {
-                put(segment, at + 4L * column, alpha * tile[offset + column * width + row], accumulate);
-            }
+    public void add(float[] source, float[] target, int from, int count) {
+        for (int i = 0; i < count; i++) {
+            target[from + i] += source[i];
         }
-    }
-
-    private static void put(MemorySegment target, long at, float value, boolean accumulate) {
-        target.set(Tensor.FLOAT, at, accumulate ? target.get(Tensor.FLOAT, at) + value : value);
     }
 }

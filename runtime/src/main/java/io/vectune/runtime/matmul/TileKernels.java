@@ -1,7 +1,6 @@
 package io.vectune.runtime.matmul;
 
 import io.vectune.runtime.compute.KernelTier;
-import java.lang.foreign.MemorySegment;
 
 /// The inner kernels of the blocked product, in a scalar and a vector version that give the same bits.
 ///
@@ -13,10 +12,9 @@ import java.lang.foreign.MemorySegment;
 /// Every output element is one chain of fused multiply-adds in the order of k, starting from what the tile holds, so
 /// neither the tile's shape nor the cut into blocks of k changes a bit.
 interface TileKernels {
-    /// The largest number of k in a block. A panel of that depth and a register tile's left rows pass through the
-    /// first-level cache; the left rows of a unit take 300 KB of the second. Deeper blocks evict more, shallower ones
-    /// read a weight in shorter pieces, which costs on two threads.
-    int MAX_DEPTH = 384;
+    /// The largest number of k in a block. Fewer calls of the register tiles, fewer loads and stores of the running
+    /// sums and longer runs of a weight outweigh that a panel of that depth does not stay in the first-level cache.
+    int MAX_DEPTH = 576;
 
     /// Floats from one left row to the next: the depth and one cache line, since rows a power of two apart would share
     /// the same few sets of the cache.
@@ -79,34 +77,11 @@ interface TileKernels {
     void transpose(
             float[] source, int from, int stride, int rows, int columns, float[] target, int offset, int targetStride);
 
-    /// Writes a tile buffer to the result: target[row, column] (+)= alpha * tile[offset + row * width + column].
-    ///
-    /// @param to byte offset of the block's first element in the target
-    /// @param stride elements from one row of the target to the next
-    void store(
-            float[] tile,
-            int offset,
-            int width,
-            float alpha,
-            MemorySegment target,
-            long to,
-            long stride,
-            int rows,
-            int columns,
-            boolean accumulate);
+    /// Scales a row: target[from + i] *= factor for i in [0, count).
+    void scale(float factor, float[] target, int from, int count);
 
-    /// Writes a tile buffer transposed: target[row, column] (+)= alpha * tile[offset + column * width + row].
-    void storeTransposed(
-            float[] tile,
-            int offset,
-            int width,
-            float alpha,
-            MemorySegment target,
-            long to,
-            long stride,
-            int rows,
-            int columns,
-            boolean accumulate);
+    /// Adds a row: target[from + i] += source[i] for i in [0, count).
+    void add(float[] source, float[] target, int from, int count);
 
     /// The kernels of the tier in use.
     static TileKernels active() {

@@ -1,9 +1,6 @@
 package io.vectune.runtime.matmul;
 
 import io.vectune.runtime.compute.VectorWidth;
-import io.vectune.runtime.tensor.Tensor;
-import java.lang.foreign.MemorySegment;
-import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorSpecies;
 
@@ -11,7 +8,9 @@ import jdk.incubator.vector.VectorSpecies;
 final class VectorTiles implements TileKernels {
     private static final VectorSpecies<Float> F32 = VectorWidth.F32;
     private static final int LANES = F32.length();
-    private static final ByteOrder LITTLE = ByteOrder.LITTLE_ENDIAN;
+
+    // Stored vectors end with a product by one, the same bits, in a vector of a known class: see RegisterTiles.
+    private static final FloatVector ONE = FloatVector.broadcast(F32, 1);
 
     private static final int BLOCK = BlockTranspose.BLOCK;
 
@@ -87,7 +86,7 @@ final class VectorTiles implements TileKernels {
             int at = from + row * stride;
             int to = offset + row * targetStride;
             for (int column = 0; column < vectors; column += LANES) {
-                FloatVector.fromArray(F32, source, at + column).intoArray(target, to + column);
+                ONE.mul(FloatVector.fromArray(F32, source, at + column)).intoArray(target, to + column);
             }
             for (int column = vectors; column < columns; column++) {
                 target[to + column] = source[at + column];
@@ -96,71 +95,26 @@ final class VectorTiles implements TileKernels {
     }
 
     @Override
-    public void store(
-            float[] tile,
-            int offset,
-            int width,
-            float alpha,
-            MemorySegment segment,
-            long to,
-            long stride,
-            int rows,
-            int columns,
-            boolean accumulate) {
-        FloatVector factor = FloatVector.broadcast(F32, alpha);
-        int vectors = F32.loopBound(columns);
-        for (int row = 0; row < rows; row++) {
-            long at = to + 4 * (row * stride);
-            int from = offset + row * width;
-            for (int column = 0; column < vectors; column += LANES) {
-                FloatVector value = factor.mul(FloatVector.fromArray(F32, tile, from + column));
-                long position = at + 4L * column;
-                if (accumulate) {
-                    FloatVector sum = value.add(FloatVector.fromMemorySegment(F32, segment, position, LITTLE));
-                    sum.intoMemorySegment(segment, position, LITTLE);
-                } else {
-                    value.intoMemorySegment(segment, position, LITTLE);
-                }
-            }
-            for (int column = vectors; column < columns; column++) {
-                put(segment, at + 4L * column, alpha * tile[from + column], accumulate);
-            }
+    public void scale(float factor, float[] target, int from, int count) {
+        FloatVector factors = FloatVector.broadcast(F32, factor);
+        int vectors = F32.loopBound(count);
+        for (int i = from; i < from + vectors; i += LANES) {
+            ONE.mul(FloatVector.fromArray(F32, target, i).mul(factors)).intoArray(target, i);
+        }
+        for (int i = from + vectors; i < from + count; i++) {
+            target[i] *= factor;
         }
     }
 
     @Override
-    public void storeTransposed(
-            float[] tile,
-            int offset,
-            int width,
-            float alpha,
-            MemorySegment segment,
-            long to,
-            long stride,
-            int rows,
-            int columns,
-            boolean accumulate) {
-        long rowBytes = 4 * stride;
-        int blockRows = rows / BLOCK * BLOCK;
-        int blockColumns = columns / BLOCK * BLOCK;
-        for (int row = 0; row < blockRows; row += BLOCK) {
-            long at = to + 4 * (row * stride);
-            if (accumulate) {
-                BlockTranspose.addToSegment(
-                        tile, offset + row, width, alpha, segment, at, rowBytes, blockColumns / BLOCK);
-            } else {
-                BlockTranspose.toSegment(tile, offset + row, width, alpha, segment, at, rowBytes, blockColumns / BLOCK);
-            }
+    public void add(float[] source, float[] target, int from, int count) {
+        int vectors = F32.loopBound(count);
+        for (int i = 0; i < vectors; i += LANES) {
+            FloatVector sum = FloatVector.fromArray(F32, target, from + i).add(FloatVector.fromArray(F32, source, i));
+            ONE.mul(sum).intoArray(target, from + i);
         }
-        for (int row = 0; row < rows; row++) {
-            long at = to + 4 * (row * stride);
-            for (int column = row < blockRows ? blockColumns : 0; column < columns; column++) {
-                put(segment, at + 4L * column, alpha * tile[offset + column * width + row], accumulate);
-            }
+        for (int i = vectors; i < count; i++) {
+            target[from + i] += source[i];
         }
-    }
-
-    private static void put(MemorySegment target, long at, float value, boolean accumulate) {
-        target.set(Tensor.FLOAT, at, accumulate ? target.get(Tensor.FLOAT, at) + value : value);
     }
 }
