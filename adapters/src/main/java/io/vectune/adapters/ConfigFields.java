@@ -66,16 +66,16 @@ public final class ConfigFields {
         return value;
     }
 
-    /// A finite number.
+    /// A number that f32 can hold, as all factors of adapters are multiplied in f32.
     public double number(String field, double otherwise) {
         Object value = raw(field);
         if (value == null) {
             return otherwise;
         }
-        if (value instanceof Number number && Double.isFinite(number.doubleValue())) {
+        if (value instanceof Number number && Float.isFinite(number.floatValue())) {
             return number.doubleValue();
         }
-        throw wrong(field, "a finite number", value);
+        throw wrong(field, "a finite number in the range of f32", value);
     }
 
     /// A probability in [0, 1).
@@ -122,7 +122,8 @@ public final class ConfigFields {
             throw wrong(field, "an object from module patterns to numbers", value);
         }
         for (Map.Entry<?, ?> entry : map.entrySet()) {
-            if (!(entry.getValue() instanceof Number number) || !(number.doubleValue() > 0)) {
+            if (!(entry.getValue() instanceof Number number)
+                    || !(number.doubleValue() > 0 && Float.isFinite(number.floatValue()))) {
                 throw wrong(field + "[" + entry.getKey() + "]", "a positive number", entry.getValue());
             }
             result.put(String.valueOf(entry.getKey()), number.doubleValue());

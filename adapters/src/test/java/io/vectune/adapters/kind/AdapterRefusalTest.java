@@ -39,6 +39,12 @@ class AdapterRefusalTest {
                         Map.of("lora_bias", true, "init_lora_weights", "gaussian"),
                         List.of("lora_bias", "gaussian")),
                 new Case("lora", Map.of("r", 0), List.of("r: expected a rank of at least 1", "found 0")),
+                new Case("lora", Map.of("lora_alpha", 1e300), List.of("lora_alpha", "range of f32", "1.0E300")),
+                new Case("loha", Map.of("alpha", 1e300), List.of("alpha", "range of f32")),
+                new Case(
+                        "lora",
+                        Map.of("alpha_pattern", Map.of("q_proj", 1e300)),
+                        List.of("alpha_pattern[q_proj]", "positive number", "1.0E300")),
                 new Case("lora", Map.of("lora_dropout", 1.5), List.of("lora_dropout", "1.5")),
                 new Case("lora", Map.of("init_lora_weights", "pisa"), List.of("init_lora_weights", "found pisa")),
                 new Case(
