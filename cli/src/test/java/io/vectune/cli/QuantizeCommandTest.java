@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.vectune.runtime.file.StrictJson;
 import io.vectune.runtime.safetensors.SafetensorsFile;
+import io.vectune.runtime.safetensors.SafetensorsWriter;
+import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Tensor;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -14,6 +16,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -159,6 +162,36 @@ class QuantizeCommandTest {
                 "hqq",
                 "--target-bits",
                 "1.2");
+    }
+
+    /// 66 groups of 64 fill no whole bytes of 1 or 2 bits a weight: such a layer gets another width.
+    @Test
+    void keepsABudgetWhereNarrowWidthsDoNotPack() {
+        String dense = path("dense.safetensors");
+        try (Arena arena = Arena.ofShared()) {
+            Tensor odd = Tensor.allocate(arena, DType.F32, 48, 88);
+            Tensor even = Tensor.allocate(arena, DType.F32, 64, 128);
+            for (Tensor tensor : List.of(odd, even)) {
+                for (long i = 0; i < tensor.elements(); i++) {
+                    tensor.setFloat(i, (float) Math.sin(i * 0.37 + tensor.elements()));
+                }
+            }
+            SafetensorsWriter.write(Path.of(dense), Map.of("odd.weight", odd, "even.weight", even), Map.of());
+        }
+        succeeds(
+                "quantize",
+                "--model",
+                dense,
+                "--out",
+                path("budget.safetensors"),
+                "--method",
+                "hqq",
+                "--target-bits",
+                "4",
+                "--json");
+        JsonNode report = StrictJson.parseObject(out, "report");
+        assertThat(report.get("bits_per_weight").asDouble()).isBetween(3.0, 4.0);
+        assertThat(report.get("reports").valueStream()).hasSize(2);
     }
 
     /// Embedding and head, tied or not, in every format: the file gives the products of the weights in memory.

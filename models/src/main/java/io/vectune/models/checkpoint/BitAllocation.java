@@ -40,7 +40,7 @@ public final class BitAllocation {
     /// @param options of hqq; the width is not looked at
     /// @param moments what calibration measured, with gradients, by layer; empty for none
     /// @param progress gets the name of each layer when its widths are measured
-    /// @throws VectuneException if the smallest width is too large for the budget
+    /// @throws VectuneException if the smallest widths are too large for the budget, or no width fits a layer's shape
     public static QuantizationPlan plan(
             Path path,
             LayerSelection selection,
@@ -74,7 +74,7 @@ public final class BitAllocation {
             throw new VectuneException(
                     String.format(
                             Locale.ROOT,
-                            "--target-bits: expected at least %.3f, what 1 bit with its metadata takes here, found %s;"
+                            "--target-bits: expected at least %.3f, what the narrowest widths with their metadata take here, found %s;"
                                     + " larger groups have less metadata",
                             8.0 * smallest / weights,
                             targetBits));
@@ -94,16 +94,27 @@ public final class BitAllocation {
         List<BitBudget.Choice> choices = new ArrayList<>();
         int rows = Math.toIntExact(dense.size(0));
         int columns = Math.toIntExact(dense.size(1));
+        VectuneException refused = null;
         for (Map.Entry<String, WeightQuantizer> entry : quantizers.entrySet()) {
             WeightQuantizer quantizer = entry.getValue();
-            long bytes =
-                    quantizer.declare(layer, rows, columns, dense.dtype()).values().stream()
-                            .mapToLong(TensorSpec::bytes)
-                            .sum();
+            long bytes;
+            try {
+                bytes =
+                        quantizer.declare(layer, rows, columns, dense.dtype()).values().stream()
+                                .mapToLong(TensorSpec::bytes)
+                                .sum();
+            } catch (VectuneException doesNotPack) {
+                // A narrow width packs several rows of groups into a byte, which not every shape allows.
+                refused = doesNotPack;
+                continue;
+            }
             try (Arena arena = Arena.ofShared()) {
                 QuantizedWeight weight = quantizer.quantize(compute, layer, dense, arena);
                 choices.add(new BitBudget.Choice(entry.getKey(), bytes, loss(compute, dense, weight, moments)));
             }
+        }
+        if (choices.isEmpty() && refused != null) {
+            throw refused;
         }
         return choices;
     }
