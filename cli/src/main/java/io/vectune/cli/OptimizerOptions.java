@@ -74,6 +74,12 @@ final class OptimizerOptions {
     ///
     /// @throws UsageException if one has a value that it cannot have
     TrainerOptions of(int steps, boolean gradientCheckpointing, long seed) {
+        if (!(outputFactorRatio > 0)) {
+            throw new UsageException(
+                    "--lr-ratio: expected a positive number, found "
+                            + outputFactorRatio
+                            + "; 1 is the same rate for all");
+        }
         try {
             return new TrainerOptions(
                     learningRate,

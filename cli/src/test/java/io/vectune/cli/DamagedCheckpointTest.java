@@ -122,10 +122,11 @@ class DamagedCheckpointTest {
                 damaged(
                         "hqq3-safetensors",
                         (tensors, arena) -> get(tensors, "W_q").segment().set(Tensor.INT, 8, 0xC0000000)),
-                LAYER + ".W_q: expected 30 bits a word, found more in word 2");
+                LAYER + ".W_q: expected 30 bits a word, found more in word 2; the file is damaged");
         refused(
                 damaged("hqq4-transformers", (tensors, arena) -> get(tensors, "scale").setFloat(3, Float.NaN)),
-                LAYER + ".scale: expected finite values, found NaN at group 3");
+                LAYER
+                        + ".scale: expected finite values, found NaN at group 3; the file is damaged: fetch it or quantize");
         refused(
                 damaged(
                         "hqq4-transformers",
@@ -154,7 +155,7 @@ class DamagedCheckpointTest {
                         "nf4",
                         (tensors, arena) -> tensors.put(LAYER + ".weight", Tensor.allocate(arena, DType.U8, 2047, 1))),
                 LAYER + ".weight",
-                "expected 2048 bytes of codes for (64, 64), found 2047");
+                "expected 2048 bytes of codes for (64, 64), found 2047; the file is damaged");
         refused(
                 damaged(
                         "nf4",
@@ -176,7 +177,7 @@ class DamagedCheckpointTest {
     void namesConfigurationsThatContradictTheTensors() {
         refused(
                 declared("hqq4-transformers", config -> hqqWeights(config).put("nbits", 8)),
-                ".W_q: quantization_config of config.json says nbits 8, but the tensor is of 4 bits");
+                ".W_q: quantization_config of config.json says nbits 8, but the tensor is of 4 bits; the two are not of one");
         refused(
                 declared("hqq4-transformers", config -> hqqWeights(config).put("group_size", 32)),
                 "says group_size 32, but the tensor is in groups of 64");

@@ -145,7 +145,7 @@ public record Targeting(
                 "target_modules: "
                         + name
                         + (regex ? " (a regular expression over whole paths)" : "")
-                        + ": expected linear layers of the model ("
+                        + ": expected layers of the model ("
                         + String.join(", ", tails)
                         + "), found none"
                         + (excluded.isEmpty() && layers.isEmpty()

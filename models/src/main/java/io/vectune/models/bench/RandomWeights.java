@@ -25,8 +25,8 @@ public final class RandomWeights {
 
     /// A weight of uniform numbers in [-1, 1), or of random codes whose weights are of size one.
     ///
-    /// @param format `f32`, `bf16`, `f16`; `hqqN` (N bits, group 64, axis 1), `hqqN-nested` (scales and zero points in 8
-    ///   bits); `nf4`, `nf4-nested` (absmax quantized itself), `fp4`, `int8`; or a GGUF block type such as `q4_k`
+    /// @param format `f32`, `bf16`, `f16`; `hqqN` (N bits, group 64, axis 1), `hqqN-nested` (scales and zero points in
+    ///   8 bits); `nf4`, `nf4-nested` (absmax quantized itself), `fp4`, `int8`; or a GGUF block type such as `q4_k`
     /// @throws IllegalArgumentException if the format is none of these
     public static Weight weight(Compute compute, Arena arena, String format, int outFeatures, int inFeatures) {
         return switch (format) {

@@ -95,6 +95,11 @@ final class BnbQuantizationConfig {
 
     private static FileFormatException contradiction(String tensor, String says, String found) {
         return new FileFormatException(
-                tensor + ": quantization_config of config.json says " + says + ", but the tensor is " + found);
+                tensor
+                        + ": quantization_config of config.json says "
+                        + says
+                        + ", but the tensor is "
+                        + found
+                        + "; the two are not of one model, fetch both again");
     }
 }

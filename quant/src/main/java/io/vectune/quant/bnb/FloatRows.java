@@ -74,6 +74,6 @@ final class FloatRows {
                         + at / inFeatures()
                         + ", "
                         + at % inFeatures()
-                        + "]; it cannot be quantized");
+                        + "]; it cannot be quantized, make or fetch the model again");
     }
 }

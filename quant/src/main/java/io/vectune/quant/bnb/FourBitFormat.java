@@ -100,7 +100,8 @@ public final class FourBitFormat implements WeightFormat {
                             + ", "
                             + state.inFeatures()
                             + "), found "
-                            + packed.byteSize());
+                            + packed.byteSize()
+                            + "; the file is damaged");
         }
     }
 

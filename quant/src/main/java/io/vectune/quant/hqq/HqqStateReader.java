@@ -17,6 +17,7 @@ import java.util.Optional;
 /// words of another length or type, scales and zero points that are missing, of another number or not finite, codes
 /// above the largest of their width.
 final class HqqStateReader {
+    private static final String DAMAGED = "; the file is damaged: fetch it or quantize the model again";
     private static final List<DType> COMPUTE_TYPES = List.of(DType.F32, DType.F16, DType.BF16);
 
     private final HqqState state;
@@ -159,7 +160,8 @@ final class HqqStateReader {
                             + ", "
                             + geometry.inFeatures()
                             + "], found "
-                            + packed);
+                            + packed
+                            + DAMAGED);
         }
     }
 
@@ -193,7 +195,8 @@ final class HqqStateReader {
                             + ": expected "
                             + geometry.groups()
                             + " values in F32, F16 or BF16, one a group, found "
-                            + values);
+                            + values
+                            + DAMAGED);
         }
         requireFinite(what, values);
         if (values.dtype() != computeDtype) {
@@ -217,7 +220,8 @@ final class HqqStateReader {
                             + ": expected "
                             + geometry.groups()
                             + " values, one a group, found "
-                            + weight.geometry().elements());
+                            + weight.geometry().elements()
+                            + DAMAGED);
         }
         return HqqMeta.quantized(arena, weight);
     }
@@ -238,7 +242,12 @@ final class HqqStateReader {
         for (long i = 0; i < values.elements(); i++) {
             if (!Float.isFinite(values.getFloat(i))) {
                 throw new FileFormatException(
-                        state.where(what) + ": expected finite values, found " + values.getFloat(i) + " at group " + i);
+                        state.where(what)
+                                + ": expected finite values, found "
+                                + values.getFloat(i)
+                                + " at group "
+                                + i
+                                + DAMAGED);
             }
         }
     }
@@ -261,7 +270,7 @@ final class HqqStateReader {
             for (long word = 0; word < weight.geometry().words(); word++) {
                 if (words.get(Tensor.INT, 4 * word) >>> 30 != 0) {
                     throw new FileFormatException(
-                            state.where(key) + ": expected 30 bits a word, found more in word " + word);
+                            state.where(key) + ": expected 30 bits a word, found more in word " + word + DAMAGED);
                 }
             }
         } else if (maxCode < packing.mask()) {
@@ -280,7 +289,8 @@ final class HqqStateReader {
                                     + flat / weight.inFeatures()
                                     + ", "
                                     + flat % weight.inFeatures()
-                                    + "]");
+                                    + "]"
+                                    + DAMAGED);
                 }
             }
         }
