@@ -11,13 +11,16 @@ import java.util.Arrays;
 ///
 ///     step = 2^max(4, ceil(log2 rows) / 4)
 ///
-/// The block sums of level 1 do not depend on each other: a large sum can be made by many threads and has the same bits.
+/// The sums of level 0, over a unit of `step` rows each, do not depend on each other: many threads can make the units of
+/// a large sum, which has the same bits.
 /// Source: aten/native/cpu/SumKernel.cpp (cascade_sum), the order that is used without AVX-512 dispatch.
 public final class CascadeSum {
     /// Lanes of a row.
     static final int ROW = 32;
 
-    private static final int VECTOR = 8;
+    /// Lanes of a vector.
+    static final int VECTOR = 8;
+
     private static final int LEVELS = 4;
 
     private final long length;
@@ -39,40 +42,50 @@ public final class CascadeSum {
         return value <= 1 ? 0 : 64 - Long.numberOfLeadingZeros(value - 1);
     }
 
-    /// Values in one block of level 1.
-    int blockLength() {
-        return ROW * step * step;
+    /// Rows of a unit, which level 0 sums.
+    int unitRows() {
+        return step;
     }
 
-    /// Number of full blocks of level 1.
-    int fullBlocks() {
+    /// Values in a unit.
+    int unitLength() {
+        return ROW * step;
+    }
+
+    /// Number of full units.
+    int fullUnits() {
+        return Math.toIntExact(rows / step);
+    }
+
+    private int fullBlocks() {
         return (int) (rows / ((long) step * step));
     }
 
-    /// The sum of one full block, lane by lane: written to `lanes[at, at + 32)`.
-    void sumBlock(float[] values, int from, float[] lanes, int at) {
-        Arrays.fill(lanes, at, at + ROW, 0f);
-        for (int k = 0; k < step; k++) {
-            SolverKernels.ACTIVE.sumRows(values, from + k * step * ROW, step, block);
-            add(lanes, at, block, 0);
+    /// The whole sum from the sums of all full units, lane by lane, and the values behind them.
+    ///
+    /// @param units [fullUnits][32]
+    /// @param tail the values behind the last full unit
+    float sum(float[] units, float[] tail) {
+        if (length < ROW) {
+            return sum(tail, 0);
         }
+        Arrays.fill(levels, 0f);
+        for (int b = 0; b < fullBlocks(); b++) {
+            SolverKernels.ACTIVE.sumRows(units, b * step * ROW, step, block, 0);
+            addBlock(b, block, 0);
+        }
+        int summed = fullBlocks() * step;
+        SolverKernels.ACTIVE.sumRows(units, summed * ROW, fullUnits() - summed, levels, ROW);
+        return finish(tail, 0, (int) (length - (long) fullUnits() * unitLength()));
     }
 
-    /// The whole sum from the sums of all full blocks and the values behind them.
-    ///
-    /// @param lanes [fullBlocks][32]
-    /// @param tail the values behind the last full block
-    float sum(float[] lanes, float[] tail) {
-        Arrays.fill(levels, 0f);
-        int perLevel2 = step;
-        for (int b = 0; b < fullBlocks(); b++) {
-            add(levels, 2 * ROW, lanes, b * ROW);
-            if ((b + 1) % perLevel2 == 0) {
-                add(levels, 3 * ROW, levels, 2 * ROW);
-                Arrays.fill(levels, 2 * ROW, 3 * ROW, 0f);
-            }
+    /// Moves the sum of block b of level 1 on to level 2, and that to level 3 when it is full.
+    private void addBlock(int b, float[] sum, int from) {
+        add(levels, 2 * ROW, sum, from);
+        if ((b + 1) % step == 0) {
+            add(levels, 3 * ROW, levels, 2 * ROW);
+            Arrays.fill(levels, 2 * ROW, 3 * ROW, 0f);
         }
-        return finish(tail, 0, (int) (length - (long) fullBlocks() * blockLength()));
     }
 
     /// The sum of `values[from, from + length)`.
@@ -80,36 +93,35 @@ public final class CascadeSum {
         if (length < VECTOR) {
             return shortSum(values, from);
         }
+        if (length < ROW) {
+            return sumOfVectors(values, from);
+        }
         Arrays.fill(levels, 0f);
         int count = (int) length;
         int at = 0;
         for (int b = 0; b < fullBlocks(); b++) {
             for (int k = 0; k < step; k++) {
-                SolverKernels.ACTIVE.sumRows(values, from + at, step, block);
+                SolverKernels.ACTIVE.sumRows(values, from + at, step, block, 0);
                 add(levels, ROW, block, 0);
                 at += step * ROW;
             }
-            add(levels, 2 * ROW, levels, ROW);
+            addBlock(b, levels, ROW);
             Arrays.fill(levels, ROW, 2 * ROW, 0f);
-            if ((b + 1) % step == 0) {
-                add(levels, 3 * ROW, levels, 2 * ROW);
-                Arrays.fill(levels, 2 * ROW, 3 * ROW, 0f);
-            }
         }
         return finish(values, from + at, count - at);
     }
 
-    /// Adds what does not fill a block of level 1; levels 2 and 3 hold the blocks, levels 0 and 1 are zero.
+    /// Adds what does not fill a block of level 1; levels 2 and 3 hold the blocks, level 1 the units counted before.
     private float finish(float[] values, int from, int count) {
         int at = from;
         int rest = count;
         while (rest >= step * ROW) {
-            SolverKernels.ACTIVE.sumRows(values, at, step, block);
+            SolverKernels.ACTIVE.sumRows(values, at, step, block, 0);
             add(levels, ROW, block, 0);
             at += step * ROW;
             rest -= step * ROW;
         }
-        SolverKernels.ACTIVE.sumRows(values, at, rest / ROW, block);
+        SolverKernels.ACTIVE.sumRows(values, at, rest / ROW, block, 0);
         at += rest / ROW * ROW;
         rest %= ROW;
         for (int level = 1; level < LEVELS; level++) {
@@ -130,6 +142,24 @@ public final class CascadeSum {
             float whole = block[lane] + block[VECTOR + lane];
             whole += block[2 * VECTOR + lane];
             whole += block[3 * VECTOR + lane];
+            sum += whole;
+        }
+        return sum;
+    }
+
+    /// Less than a row: no cascade.
+    private float sumOfVectors(float[] values, int from) {
+        int end = from + (int) length;
+        int vectors = (int) length / VECTOR * VECTOR;
+        float sum = 0;
+        for (int i = from + vectors; i < end; i++) {
+            sum += values[i];
+        }
+        for (int lane = 0; lane < VECTOR; lane++) {
+            float whole = 0;
+            for (int i = lane; i < vectors; i += VECTOR) {
+                whole += values[from + i];
+            }
             sum += whole;
         }
         return sum;

@@ -14,16 +14,8 @@ final class HqqPacker {
     /// Writes all words.
     ///
     /// @param weights f32 [elements of the geometry]
-    /// @param inverse 1 / scale of each group
-    /// @param zero the zero point of each group
     static void pack(
-            Compute compute,
-            MemorySegment weights,
-            HqqGeometry geometry,
-            float[] inverse,
-            float[] zero,
-            int maxCode,
-            MemorySegment packed) {
+            Compute compute, MemorySegment weights, HqqGeometry geometry, GroupLevels levels, MemorySegment packed) {
         long words = geometry.words();
         int chunks = Math.toIntExact((words + CHUNK - 1) / CHUNK);
         compute.team()
@@ -41,7 +33,7 @@ final class HqqPacker {
                                 for (int slot = 0; slot < packing.slots(); slot++) {
                                     long flat = slot * words + word;
                                     int real = Math.clamp(geometry.elements() - flat, 0, count);
-                                    insert(weights, geometry, flat, real, inverse, zero, maxCode, slot, chunk);
+                                    insert(weights, geometry, flat, real, levels, slot, chunk);
                                 }
                                 store(chunk, count, packing, packed, word, bytes);
                             }
@@ -53,9 +45,7 @@ final class HqqPacker {
             HqqGeometry geometry,
             long flat,
             int count,
-            float[] inverse,
-            float[] zero,
-            int maxCode,
+            GroupLevels levels,
             int slot,
             int[] chunk) {
         int shift = geometry.packing().shift(slot);
@@ -66,10 +56,10 @@ final class HqqPacker {
             int run;
             if (geometry.axis() == 1) {
                 run = (int) Math.min(count - done, (group + 1L) * groupSize - at);
-                SolverKernels.ACTIVE.codes(weights, at, run, inverse[group], zero[group], maxCode, shift, chunk, done);
+                SolverKernels.ACTIVE.codes(weights, at, run, levels, group, shift, chunk, done);
             } else {
                 run = Math.min(count - done, geometry.groups() - group);
-                SolverKernels.ACTIVE.codesAcross(weights, at, run, inverse, zero, group, maxCode, shift, chunk, done);
+                SolverKernels.ACTIVE.codesAcross(weights, at, run, levels, group, shift, chunk, done);
             }
             done += run;
         }

@@ -42,14 +42,14 @@ public final class HqqQuantizer {
                 solver.solve(config.kappaSchedule());
             }
             MemorySegment packed = arena.allocate(geometry.packedBytes(), Tensor.ALIGNMENT_BYTES);
-            HqqPacker.pack(
-                    compute, weights, geometry, solver.inverse(), solver.zero(), config.bits().maxCode(), packed);
-            float[] scale = solver.inverse();
+            GroupLevels levels = solver.levels();
+            HqqPacker.pack(compute, weights, geometry, levels, packed);
+            float[] scale = levels.inverse();
             for (int group = 0; group < scale.length; group++) {
                 scale[group] = 1f / scale[group];
             }
             DType type = config.computeDtype();
-            HqqMeta zeroMeta = meta(compute, name, "zero", solver.zero(), geometry, config.zeroMeta(), type, arena);
+            HqqMeta zeroMeta = meta(compute, name, "zero", levels.zero(), geometry, config.zeroMeta(), type, arena);
             HqqMeta scaleMeta = meta(compute, name, "scale", scale, geometry, config.scaleMeta(), type, arena);
             return new HqqWeight(config, geometry, packed, scaleMeta, zeroMeta);
         } finally {

@@ -53,11 +53,20 @@ final class HqqVectorKernels implements HqqKernels {
         int group = (int) (flat / groupSize);
         int within = (int) (flat - (long) group * groupSize);
         boolean small = isSmall(groupSize);
+        boolean plain = rounding == 0 && !wide && groupSize % LANES == 0;
         for (int done = 0; done < count; ) {
-            int run = (int) Math.min(small ? count - done : Math.min(count - done, groupSize - within), words - word);
             int shift = packing.shift(slot);
+            boolean several = plain && within % LANES == 0;
+            int rest = small || several ? count - done : Math.min(count - done, groupSize - within);
+            int run = (int) Math.min(rest, words - word);
             if (small) {
                 decodeSmall(codes, wide, word, shift, mask, flat + done, rounding, to, at + done, run);
+            } else if (several) {
+                run = run < LANES ? run : run / LANES * LANES;
+                decodeGroups(codes, word, shift, mask, group, groupSize - within, to, at + done, run);
+                within += run;
+                group += within / groupSize;
+                within %= groupSize;
             } else {
                 float zeroPoint = codes.zeroPoint(group);
                 float scale = codes.scale(group);
@@ -78,6 +87,34 @@ final class HqqVectorKernels implements HqqKernels {
                 word = 0;
                 slot++;
             }
+        }
+    }
+
+    /// Bytes, groups of whole vectors, compute type F32.
+    ///
+    /// @param rest weights of the first group from here
+    /// @param count whole vectors, or less than one vector
+    private static void decodeGroups(
+            HqqCodes codes, long word, int shift, int mask, int group, int rest, float[] to, int at, int count) {
+        MemorySegment packed = codes.packed();
+        int groupSize = codes.geometry().groupSize();
+        int current = group;
+        int left = rest;
+        int i = 0;
+        for (; i <= count - LANES; i += LANES) {
+            FloatVector zeros = FloatVector.broadcast(F32, codes.zeroPoint(current));
+            FloatVector scales = FloatVector.broadcast(F32, codes.scale(current));
+            FloatVector code = codes(Lanes.unsignedBytes(packed, word + i), shift, mask);
+            code.sub(zeros).mul(scales).intoArray(to, at + i);
+            left -= LANES;
+            if (left == 0) {
+                left = groupSize;
+                current++;
+            }
+        }
+        for (; i < count; i++) {
+            int code = ((packed.get(Tensor.BYTE, word + i) & 0xFF) >>> shift) & mask;
+            to[at + i] = (code - codes.zeroPoint(current)) * codes.scale(current);
         }
     }
 

@@ -10,6 +10,9 @@ final class ProximalShrink {
     /// Errors up to this size shrink to zero for every beta in use (10 to 12.2, where the bound is 0.146).
     static final float SURELY_ZERO = 0.14f;
 
+    /// p - 1.
+    static final float POWER = -0.3f;
+
     private ProximalShrink() {}
 
     /// @param error the difference of a weight and its reconstruction
@@ -20,7 +23,7 @@ final class ProximalShrink {
         if (magnitude <= SURELY_ZERO) {
             return 0f;
         }
-        float power = tail ? (float) Math.pow(magnitude, 0.7 - 1) : FloatPower.power(magnitude, -0.3f);
+        float power = tail ? (float) Math.pow(magnitude, 0.7 - 1) : FloatPower.power(magnitude, POWER);
         float shrunk = Math.max(magnitude - inverseBeta * power, 0f);
         return shrunk * Math.signum(error);
     }

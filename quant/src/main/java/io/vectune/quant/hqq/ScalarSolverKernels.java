@@ -40,9 +40,8 @@ final class ScalarSolverKernels implements SolverKernels {
             MemorySegment weights,
             long at,
             int count,
-            float inverse,
-            float zero,
-            float maxCode,
+            GroupLevels levels,
+            int from,
             float[] targets,
             int targetsFrom,
             float[] errors,
@@ -50,7 +49,9 @@ final class ScalarSolverKernels implements SolverKernels {
         boolean small = true;
         for (int i = 0; i < count; i++) {
             float weight = weights.get(Tensor.FLOAT, 4 * (at + i));
-            float code = code(weight, inverse, zero, maxCode);
+            float inverse = levels.inverse()[from + i];
+            float zero = levels.zero()[from + i];
+            float code = code(weight, inverse, zero, levels.maxCode());
             float error = Math.abs(weight - (code - zero) / inverse);
             errors[errorsFrom + i] = error;
             targets[targetsFrom + i] = code - weight * inverse;
@@ -60,28 +61,68 @@ final class ScalarSolverKernels implements SolverKernels {
     }
 
     @Override
-    public boolean stepAcross(
+    public boolean stepRows(
+            MemorySegment weights,
+            long at,
+            int rows,
+            GroupLevels levels,
+            int group,
+            int within,
+            int groupRows,
+            float[] targets,
+            int targetsFrom,
+            float[] errorSums,
+            int errorsFrom) {
+        boolean small = true;
+        Arrays.fill(errorSums, errorsFrom, errorsFrom + CascadeSum.ROW, 0f);
+        for (int row = 0; row < rows; row++) {
+            float inverse = levels.inverse()[group + (within + row) / groupRows];
+            float zero = levels.zero()[group + (within + row) / groupRows];
+            for (int lane = 0; lane < CascadeSum.ROW; lane++) {
+                int i = row * CascadeSum.ROW + lane;
+                float weight = weights.get(Tensor.FLOAT, 4 * (at + i));
+                float code = code(weight, inverse, zero, levels.maxCode());
+                float error = Math.abs(weight - (code - zero) / inverse);
+                errorSums[errorsFrom + lane] += error;
+                targets[targetsFrom + i] = code - weight * inverse;
+                small &= error <= ProximalShrink.SURELY_ZERO;
+            }
+        }
+        return small;
+    }
+
+    @Override
+    public void shrink(
             MemorySegment weights,
             long at,
             int count,
-            float[] inverse,
-            float[] zero,
+            GroupLevels levels,
             int from,
-            float maxCode,
+            float inverseBeta,
             float[] targets,
             int targetsFrom,
             float[] errors,
-            int errorsFrom) {
-        boolean small = true;
+            int errorsFrom,
+            float[] powers) {
         for (int i = 0; i < count; i++) {
-            float weight = weights.get(Tensor.FLOAT, 4 * (at + i));
-            float code = code(weight, inverse[from + i], zero[from + i], maxCode);
-            float error = Math.abs(weight - (code - zero[from + i]) / inverse[from + i]);
-            errors[errorsFrom + i] = error;
-            targets[targetsFrom + i] = code - weight * inverse[from + i];
-            small &= error <= ProximalShrink.SURELY_ZERO;
+            if (errors[errorsFrom + i] > ProximalShrink.SURELY_ZERO) {
+                targets[targetsFrom + i] = shrunkTarget(weights, at + i, levels, from + i, inverseBeta, false);
+            }
         }
-        return small;
+    }
+
+    /// The target of one weight, whatever its error.
+    ///
+    /// @param tail whether torch computes the element outside its vector loop
+    static float shrunkTarget(
+            MemorySegment weights, long at, GroupLevels levels, int group, float inverseBeta, boolean tail) {
+        float weight = weights.get(Tensor.FLOAT, 4 * at);
+        float inverse = levels.inverse()[group];
+        float zero = levels.zero()[group];
+        float code = code(weight, inverse, zero, levels.maxCode());
+        float error = weight - (code - zero) / inverse;
+        float kept = weight - ProximalShrink.shrink(error, inverseBeta, tail);
+        return code - kept * inverse;
     }
 
     @Override
@@ -89,15 +130,16 @@ final class ScalarSolverKernels implements SolverKernels {
             MemorySegment weights,
             long at,
             int count,
-            float inverse,
-            float zero,
-            float maxCode,
+            GroupLevels levels,
+            int group,
             int shift,
             int[] words,
             int wordsFrom) {
+        float inverse = levels.inverse()[group];
+        float zero = levels.zero()[group];
         for (int i = 0; i < count; i++) {
             float weight = weights.get(Tensor.FLOAT, 4 * (at + i));
-            words[wordsFrom + i] |= (int) code(weight, inverse, zero, maxCode) << shift;
+            words[wordsFrom + i] |= (int) code(weight, inverse, zero, levels.maxCode()) << shift;
         }
     }
 
@@ -106,25 +148,24 @@ final class ScalarSolverKernels implements SolverKernels {
             MemorySegment weights,
             long at,
             int count,
-            float[] inverse,
-            float[] zero,
+            GroupLevels levels,
             int from,
-            float maxCode,
             int shift,
             int[] words,
             int wordsFrom) {
         for (int i = 0; i < count; i++) {
             float weight = weights.get(Tensor.FLOAT, 4 * (at + i));
-            words[wordsFrom + i] |= (int) code(weight, inverse[from + i], zero[from + i], maxCode) << shift;
+            float code = code(weight, levels.inverse()[from + i], levels.zero()[from + i], levels.maxCode());
+            words[wordsFrom + i] |= (int) code << shift;
         }
     }
 
     @Override
-    public void sumRows(float[] values, int from, int rows, float[] lanes) {
-        Arrays.fill(lanes, 0, CascadeSum.ROW, 0f);
+    public void sumRows(float[] values, int from, int rows, float[] lanes, int lanesFrom) {
+        Arrays.fill(lanes, lanesFrom, lanesFrom + CascadeSum.ROW, 0f);
         for (int row = 0; row < rows; row++) {
             for (int lane = 0; lane < CascadeSum.ROW; lane++) {
-                lanes[lane] += values[from + row * CascadeSum.ROW + lane];
+                lanes[lanesFrom + lane] += values[from + row * CascadeSum.ROW + lane];
             }
         }
     }
@@ -138,14 +179,10 @@ final class ScalarSolverKernels implements SolverKernels {
 
     @Override
     public void means(float[] values, int groupSize, int groups, float[] means, int meansFrom, float[] scratch) {
-        means(values, 0, groupSize, groups, means, meansFrom, scratch);
-    }
-
-    void means(float[] values, int from, int groupSize, int groups, float[] means, int meansFrom, float[] scratch) {
         for (int group = 0; group < groups; group++) {
-            sumRows(values, from + group * groupSize, groupSize / CascadeSum.ROW, scratch);
+            sumRows(values, group * groupSize, groupSize / CascadeSum.ROW, scratch, 0);
             float sum = 0;
-            for (int lane = 0; lane < 8; lane++) {
+            for (int lane = 0; lane < CascadeSum.VECTOR; lane++) {
                 sum += scratch[lane] + scratch[8 + lane] + scratch[16 + lane] + scratch[24 + lane];
             }
             means[meansFrom + group] = sum / groupSize;

@@ -11,7 +11,7 @@ import java.lang.foreign.MemorySegment;
 ///     target = RN(code - RN(W * inverse))
 ///
 /// The mean of the target over a group is its next zero point, as long as no error needs the shrinkage of
-/// [ProximalShrink]. Weights are f32 in a segment, addressed by element index.
+/// [ProximalShrink]. Weights are f32 in a segment, addressed by element index. A row is 32 values (see [CascadeSum]).
 interface SolverKernels {
     /// The kernels of the active tier.
     SolverKernels ACTIVE =
@@ -27,45 +27,66 @@ interface SolverKernels {
     /// @return whether all are finite
     boolean rangeAcross(MemorySegment weights, long at, int count, float[] min, float[] max, int from);
 
-    /// Errors and targets of weights of one group.
+    /// Errors and targets of weights with levels of their own: weight `at + i` has those of `from + i`.
     ///
     /// @return whether all errors surely shrink to zero ([ProximalShrink#SURELY_ZERO])
     boolean step(
             MemorySegment weights,
             long at,
             int count,
-            float inverse,
-            float zero,
-            float maxCode,
+            GroupLevels levels,
+            int from,
             float[] targets,
             int targetsFrom,
             float[] errors,
             int errorsFrom);
 
-    /// Errors and targets of weights of as many groups.
+    /// Targets of rows, and the sum of their errors, lane by lane. Groups are whole rows; the first row is row `within` of
+    /// `group`.
     ///
-    /// @return whether all errors surely shrink to zero ([ProximalShrink#SURELY_ZERO])
-    boolean stepAcross(
+    ///     errorSums[errorsFrom + lane] = 0 + errors of all rows, first to last
+    ///
+    /// @return whether all errors surely shrink to zero
+    boolean stepRows(
+            MemorySegment weights,
+            long at,
+            int rows,
+            GroupLevels levels,
+            int group,
+            int within,
+            int groupRows,
+            float[] targets,
+            int targetsFrom,
+            float[] errorSums,
+            int errorsFrom);
+
+    /// The targets of weights whose error may shrink to more than zero; the others stay.
+    ///
+    ///     target = RN(code - RN(RN(W - shrink(RN(W - RN(RN(code - zero) / inverse)))) * inverse))
+    ///
+    /// @param powers scratch, [#POWER_SCRATCH] times as long as `errors`
+    void shrink(
             MemorySegment weights,
             long at,
             int count,
-            float[] inverse,
-            float[] zero,
+            GroupLevels levels,
             int from,
-            float maxCode,
+            float inverseBeta,
             float[] targets,
             int targetsFrom,
             float[] errors,
-            int errorsFrom);
+            int errorsFrom,
+            float[] powers);
+
+    int POWER_SCRATCH = 5;
 
     /// `words[wordsFrom + i] |= code(at + i) << shift` for weights of one group.
     void codes(
             MemorySegment weights,
             long at,
             int count,
-            float inverse,
-            float zero,
-            float maxCode,
+            GroupLevels levels,
+            int group,
             int shift,
             int[] words,
             int wordsFrom);
@@ -75,16 +96,14 @@ interface SolverKernels {
             MemorySegment weights,
             long at,
             int count,
-            float[] inverse,
-            float[] zero,
+            GroupLevels levels,
             int from,
-            float maxCode,
             int shift,
             int[] words,
             int wordsFrom);
 
     /// Sums `rows` rows of 32 lanes, first to last, starting from zero.
-    void sumRows(float[] values, int from, int rows, float[] lanes);
+    void sumRows(float[] values, int from, int rows, float[] lanes, int lanesFrom);
 
     /// `to[toFrom + i] += values[from + i]`.
     void add(float[] values, int from, int count, float[] to, int toFrom);
@@ -99,5 +118,5 @@ interface SolverKernels {
     /// 16 rows of 32 lanes.
     int LARGEST_SHORT_GROUP = 512;
 
-    int MEANS_SCRATCH = CascadeSum.ROW + 8 * 16;
+    int MEANS_SCRATCH = CascadeSum.ROW + 16 * CascadeSum.VECTOR;
 }

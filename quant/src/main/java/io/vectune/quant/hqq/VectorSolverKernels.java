@@ -19,28 +19,47 @@ final class VectorSolverKernels implements SolverKernels {
     /// Eight lanes, or half of them.
     private static final VectorSpecies<Float> OCTET = LANES >= 8 ? FloatVector.SPECIES_256 : FloatVector.SPECIES_128;
 
-    private static final int[] EVERY_EIGHTH = IntVector.zero(I32).addIndex(8).toArray();
+    /// Bits of +infinity and, as an integer that orders floats, of -infinity.
+    private static final int INFINITY = 0x7f800000;
+
+    private static final int ORDERED_MINUS_INFINITY = 0xff800000 ^ Integer.MAX_VALUE;
+    private static final int MEANS_AT_ONCE = 16;
+    private static final FloatVector ONE = FloatVector.broadcast(F32, 1f);
 
     /// 1.5 * 2^23: adding and subtracting it rounds any |x| < 2^22 to the nearest integer, ties to even.
-    private static final float ROUND = 12582912f;
+    static final float ROUND = 12582912f;
+
+    private static final int ROUND_BITS = Float.floatToRawIntBits(ROUND);
+    private static final int SURELY_ZERO_BITS = Float.floatToRawIntBits(ProximalShrink.SURELY_ZERO);
 
     private final ScalarSolverKernels scalar = new ScalarSolverKernels();
 
     @Override
     public boolean range(MemorySegment weights, long at, int count, float[] minMax) {
-        FloatVector min = FloatVector.broadcast(F32, minMax[0]);
-        FloatVector max = FloatVector.broadcast(F32, minMax[1]);
-        VectorMask<Float> finite = F32.maskAll(true);
+        // -0 is below 0, as Math.min has it; a NaN or an infinity is beyond all finite numbers
+        IntVector min = IntVector.broadcast(I32, Integer.MAX_VALUE);
+        IntVector max = IntVector.broadcast(I32, Integer.MIN_VALUE);
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
-            FloatVector weight = load(weights, at + i);
-            min = min.min(weight);
-            max = max.max(weight);
-            finite = finite.and(weight.abs().lt(Float.POSITIVE_INFINITY));
+            IntVector bits = load(weights, at + i).reinterpretAsInts();
+            IntVector ordered =
+                    bits.lanewise(VectorOperators.ASHR, 31).and(Integer.MAX_VALUE).lanewise(VectorOperators.XOR, bits);
+            min = ordered.min(min);
+            max = ordered.max(max);
         }
-        minMax[0] = min.reduceLanes(VectorOperators.MIN);
-        minMax[1] = max.reduceLanes(VectorOperators.MAX);
-        return scalar.range(weights, at + i, count - i, minMax) && finite.allTrue();
+        boolean finite = scalar.range(weights, at + i, count - i, minMax);
+        if (i == 0) {
+            return finite;
+        }
+        int least = min.reduceLanes(VectorOperators.MIN);
+        int largest = max.reduceLanes(VectorOperators.MAX);
+        minMax[0] = Math.min(minMax[0], ordered(least));
+        minMax[1] = Math.max(minMax[1], ordered(largest));
+        return finite && least > ORDERED_MINUS_INFINITY && largest < INFINITY;
+    }
+
+    private static float ordered(int bits) {
+        return Float.intBitsToFloat(((bits >> 31) & Integer.MAX_VALUE) ^ bits);
     }
 
     @Override
@@ -61,79 +80,131 @@ final class VectorSolverKernels implements SolverKernels {
             MemorySegment weights,
             long at,
             int count,
-            float inverse,
-            float zero,
-            float maxCode,
+            GroupLevels levels,
+            int from,
             float[] targets,
             int targetsFrom,
             float[] errors,
             int errorsFrom) {
-        VectorMask<Float> large = F32.maskAll(false);
-        FloatVector inverses = FloatVector.broadcast(F32, inverse);
-        FloatVector zeros = FloatVector.broadcast(F32, zero);
+        int maxCode = (int) levels.maxCode();
+        IntVector largest = IntVector.zero(I32);
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
             FloatVector weight = load(weights, at + i);
-            FloatVector scaled = weight.mul(inverses);
-            FloatVector code = code(scaled.add(zeros), maxCode);
-            FloatVector error = weight.sub(code.sub(zeros).div(inverses)).abs();
+            FloatVector inverse = FloatVector.fromArray(F32, levels.inverse(), from + i);
+            FloatVector zero = FloatVector.fromArray(F32, levels.zero(), from + i);
+            FloatVector scaled = weight.mul(inverse);
+            FloatVector code = code(scaled.add(zero), maxCode);
+            FloatVector error = weight.sub(code.sub(zero).div(inverse)).abs();
             error.intoArray(errors, errorsFrom + i);
             code.sub(scaled).intoArray(targets, targetsFrom + i);
-            large = large.or(error.compare(VectorOperators.GT, ProximalShrink.SURELY_ZERO));
+            largest = error.reinterpretAsInts().max(largest);
         }
         return scalar.step(
-                        weights,
-                        at + i,
-                        count - i,
-                        inverse,
-                        zero,
-                        maxCode,
-                        targets,
-                        targetsFrom + i,
-                        errors,
-                        errorsFrom + i)
-                && !large.anyTrue();
+                        weights, at + i, count - i, levels, from + i, targets, targetsFrom + i, errors, errorsFrom + i)
+                && isSmall(largest);
     }
 
     @Override
-    public boolean stepAcross(
+    public boolean stepRows(
+            MemorySegment weights,
+            long at,
+            int rows,
+            GroupLevels levels,
+            int group,
+            int within,
+            int groupRows,
+            float[] targets,
+            int targetsFrom,
+            float[] errorSums,
+            int errorsFrom) {
+        int maxCode = (int) levels.maxCode();
+        float[] inverses = levels.inverse();
+        float[] zeros = levels.zero();
+        IntVector largest = IntVector.zero(I32);
+        for (int lane = 0; lane < CascadeSum.ROW; lane += LANES) {
+            FloatVector sum = FloatVector.zero(F32);
+            int current = group;
+            int rest = groupRows - within;
+            for (int row = 0; row < rows; row++) {
+                int i = row * CascadeSum.ROW + lane;
+                FloatVector inverse = FloatVector.broadcast(F32, inverses[current]);
+                FloatVector zero = FloatVector.broadcast(F32, zeros[current]);
+                FloatVector weight = load(weights, at + i);
+                FloatVector scaled = weight.mul(inverse);
+                FloatVector code = code(scaled.add(zero), maxCode);
+                code.sub(scaled).intoArray(targets, targetsFrom + i);
+                FloatVector error = weight.sub(code.sub(zero).div(inverse)).abs();
+                sum = error.add(sum);
+                largest = error.reinterpretAsInts().max(largest);
+                rest--;
+                if (rest == 0) {
+                    rest = groupRows;
+                    current++;
+                }
+            }
+            ONE.mul(sum).intoArray(errorSums, errorsFrom + lane);
+        }
+        return isSmall(largest);
+    }
+
+    @Override
+    public void shrink(
             MemorySegment weights,
             long at,
             int count,
-            float[] inverse,
-            float[] zero,
+            GroupLevels levels,
             int from,
-            float maxCode,
+            float inverseBeta,
             float[] targets,
             int targetsFrom,
             float[] errors,
-            int errorsFrom) {
-        VectorMask<Float> large = F32.maskAll(false);
-        int i = 0;
-        for (; i <= count - LANES; i += LANES) {
-            FloatVector weight = load(weights, at + i);
-            FloatVector inverses = FloatVector.fromArray(F32, inverse, from + i);
-            FloatVector zeros = FloatVector.fromArray(F32, zero, from + i);
-            FloatVector scaled = weight.mul(inverses);
-            FloatVector code = code(scaled.add(zeros), maxCode);
-            FloatVector error = weight.sub(code.sub(zeros).div(inverses)).abs();
-            error.intoArray(errors, errorsFrom + i);
-            code.sub(scaled).intoArray(targets, targetsFrom + i);
-            large = large.or(error.compare(VectorOperators.GT, ProximalShrink.SURELY_ZERO));
+            int errorsFrom,
+            float[] powers) {
+        int dense = 0;
+        for (int i = 0; i <= count - LANES; i += LANES) {
+            FloatVector magnitude = FloatVector.fromArray(F32, errors, errorsFrom + i);
+            if (isLarge(magnitude).anyTrue()) {
+                magnitude.intoArray(powers, dense);
+                dense += LANES;
+            }
         }
-        return scalar.stepAcross(
-                        weights,
-                        at + i,
-                        count - i,
-                        inverse,
-                        zero,
-                        from + i,
-                        maxCode,
-                        targets,
-                        targetsFrom + i,
-                        errors,
-                        errorsFrom + i)
-                && !large.anyTrue();
+        VectorFloatPower.powers(powers, dense, ProximalShrink.POWER);
+        int maxCode = (int) levels.maxCode();
+        int i = 0;
+        int power = 0;
+        for (; i <= count - LANES; i += LANES) {
+            FloatVector magnitude = FloatVector.fromArray(F32, errors, errorsFrom + i);
+            VectorMask<Float> large = isLarge(magnitude);
+            if (!large.anyTrue()) {
+                continue;
+            }
+            FloatVector weight = load(weights, at + i);
+            FloatVector inverse = FloatVector.fromArray(F32, levels.inverse(), from + i);
+            FloatVector zero = FloatVector.fromArray(F32, levels.zero(), from + i);
+            FloatVector code = code(weight.mul(inverse).add(zero), maxCode);
+            FloatVector error = weight.sub(code.sub(zero).div(inverse));
+            FloatVector shrunk = magnitude.sub(FloatVector.fromArray(F32, powers, power).mul(inverseBeta));
+            power += LANES;
+            shrunk = shrunk.blend(0f, shrunk.lt(0f));
+            shrunk = shrunk.blend(shrunk.neg(), error.lt(0f));
+            FloatVector target = code.sub(weight.sub(shrunk).mul(inverse));
+            FloatVector.fromArray(F32, targets, targetsFrom + i)
+                    .blend(target, large)
+                    .intoArray(targets, targetsFrom + i);
+        }
+        scalar.shrink(
+                weights,
+                at + i,
+                count - i,
+                levels,
+                from + i,
+                inverseBeta,
+                targets,
+                targetsFrom + i,
+                errors,
+                errorsFrom + i,
+                powers);
     }
 
     @Override
@@ -141,21 +212,20 @@ final class VectorSolverKernels implements SolverKernels {
             MemorySegment weights,
             long at,
             int count,
-            float inverse,
-            float zero,
-            float maxCode,
+            GroupLevels levels,
+            int group,
             int shift,
             int[] words,
             int wordsFrom) {
-        FloatVector inverses = FloatVector.broadcast(F32, inverse);
-        FloatVector zeros = FloatVector.broadcast(F32, zero);
+        int maxCode = (int) levels.maxCode();
+        FloatVector inverses = FloatVector.broadcast(F32, levels.inverse()[group]);
+        FloatVector zeros = FloatVector.broadcast(F32, levels.zero()[group]);
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
-            FloatVector scaled = load(weights, at + i).mul(inverses);
-            FloatVector code = code(scaled.add(zeros), maxCode);
+            IntVector code = codeBits(load(weights, at + i).mul(inverses).add(zeros), maxCode);
             insert(code, shift, words, wordsFrom + i);
         }
-        scalar.codes(weights, at + i, count - i, inverse, zero, maxCode, shift, words, wordsFrom + i);
+        scalar.codes(weights, at + i, count - i, levels, group, shift, words, wordsFrom + i);
     }
 
     @Override
@@ -163,67 +233,76 @@ final class VectorSolverKernels implements SolverKernels {
             MemorySegment weights,
             long at,
             int count,
-            float[] inverse,
-            float[] zero,
+            GroupLevels levels,
             int from,
-            float maxCode,
             int shift,
             int[] words,
             int wordsFrom) {
+        int maxCode = (int) levels.maxCode();
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
-            FloatVector scaled = load(weights, at + i).mul(FloatVector.fromArray(F32, inverse, from + i));
-            FloatVector code = code(scaled.add(FloatVector.fromArray(F32, zero, from + i)), maxCode);
+            FloatVector scaled = load(weights, at + i).mul(FloatVector.fromArray(F32, levels.inverse(), from + i));
+            IntVector code = codeBits(scaled.add(FloatVector.fromArray(F32, levels.zero(), from + i)), maxCode);
             insert(code, shift, words, wordsFrom + i);
         }
-        scalar.codesAcross(weights, at + i, count - i, inverse, zero, from + i, maxCode, shift, words, wordsFrom + i);
+        scalar.codesAcross(weights, at + i, count - i, levels, from + i, shift, words, wordsFrom + i);
     }
 
-    private static void insert(FloatVector code, int shift, int[] words, int at) {
-        IntVector bits = (IntVector) code.convertShape(VectorOperators.F2I, I32, 0);
+    private static void insert(IntVector code, int shift, int[] words, int at) {
+        IntVector bits = code.sub(ROUND_BITS);
         IntVector.fromArray(I32, words, at).or(bits.lanewise(VectorOperators.LSHL, shift)).intoArray(words, at);
     }
 
     @Override
-    public void sumRows(float[] values, int from, int rows, float[] lanes) {
+    public void sumRows(float[] values, int from, int rows, float[] lanes, int lanesFrom) {
         for (int lane = 0; lane < CascadeSum.ROW; lane += LANES) {
             FloatVector sum = FloatVector.zero(F32);
             for (int row = 0; row < rows; row++) {
-                sum = sum.add(FloatVector.fromArray(F32, values, from + row * CascadeSum.ROW + lane));
+                sum = FloatVector.fromArray(F32, values, from + row * CascadeSum.ROW + lane).add(sum);
             }
-            sum.intoArray(lanes, lane);
+            ONE.mul(sum).intoArray(lanes, lanesFrom + lane);
         }
     }
 
     @Override
     public void means(float[] values, int groupSize, int groups, float[] means, int meansFrom, float[] scratch) {
-        int rows = groupSize / CascadeSum.ROW;
-        int group = 0;
-        for (; group <= groups - LANES; group += LANES) {
-            for (int k = 0; k < LANES; k++) {
-                int from = (group + k) * groupSize;
-                for (int lane = 0; lane < CascadeSum.ROW; lane += LANES) {
-                    FloatVector sum = FloatVector.zero(F32);
-                    for (int row = 0; row < rows; row++) {
-                        sum = sum.add(FloatVector.fromArray(F32, values, from + row * CascadeSum.ROW + lane));
-                    }
-                    sum.intoArray(scratch, lane);
-                }
-                for (int lane = 0; lane < 8; lane += OCTET.length()) {
-                    FloatVector.fromArray(OCTET, scratch, lane)
-                            .add(FloatVector.fromArray(OCTET, scratch, 8 + lane))
-                            .add(FloatVector.fromArray(OCTET, scratch, 16 + lane))
-                            .add(FloatVector.fromArray(OCTET, scratch, 24 + lane))
-                            .intoArray(scratch, CascadeSum.ROW + 8 * k + lane);
-                }
+        for (int group = 0; group < groups; group += MEANS_AT_ONCE) {
+            int count = Math.min(MEANS_AT_ONCE, groups - group);
+            sumOctets(values, group * groupSize, groupSize, count, scratch);
+            for (int k = 0; k < count; k++) {
+                int at = CascadeSum.ROW + CascadeSum.VECTOR * k;
+                float sum = 0f + scratch[at] + scratch[at + 1] + scratch[at + 2] + scratch[at + 3];
+                means[meansFrom + group + k] =
+                        sum + scratch[at + 4] + scratch[at + 5] + scratch[at + 6] + scratch[at + 7];
             }
-            FloatVector sum = FloatVector.zero(F32);
-            for (int lane = 0; lane < 8; lane++) {
-                sum = sum.add(FloatVector.fromArray(F32, scratch, CascadeSum.ROW + lane, EVERY_EIGHTH, 0));
-            }
-            sum.div((float) groupSize).intoArray(means, meansFrom + group);
         }
-        scalar.means(values, group * groupSize, groupSize, groups - group, means, meansFrom + group, scratch);
+        for (int i = meansFrom; i < meansFrom + groups; i++) {
+            means[i] /= groupSize;
+        }
+    }
+
+    /// The rows of each group onto each other, then the four octets of the row: eight lanes a group, behind the first
+    /// row of `octets`. Groups of two rows, which are the most frequent, need no loop over rows.
+    private void sumOctets(float[] values, int from, int groupSize, int groups, float[] octets) {
+        for (int k = 0; k < groups; k++) {
+            int first = from + k * groupSize;
+            if (groupSize == 2 * CascadeSum.ROW) {
+                for (int lane = 0; lane < CascadeSum.ROW; lane += LANES) {
+                    FloatVector.fromArray(F32, values, first + lane)
+                            .add(FloatVector.fromArray(F32, values, first + CascadeSum.ROW + lane))
+                            .intoArray(octets, lane);
+                }
+            } else {
+                sumRows(values, first, groupSize / CascadeSum.ROW, octets, 0);
+            }
+            for (int lane = 0; lane < CascadeSum.VECTOR; lane += OCTET.length()) {
+                FloatVector.fromArray(OCTET, octets, lane)
+                        .add(FloatVector.fromArray(OCTET, octets, 8 + lane))
+                        .add(FloatVector.fromArray(OCTET, octets, 16 + lane))
+                        .add(FloatVector.fromArray(OCTET, octets, 24 + lane))
+                        .intoArray(octets, CascadeSum.ROW + CascadeSum.VECTOR * k + lane);
+            }
+        }
     }
 
     @Override
@@ -237,12 +316,22 @@ final class VectorSolverKernels implements SolverKernels {
         scalar.add(values, from + i, count - i, to, toFrom + i);
     }
 
-    /// Clamped by comparison: min and max of floats order zeros and NaN, which costs and is not needed.
-    private static FloatVector code(FloatVector level, float maxCode) {
-        return level.blend(0f, level.lt(0f))
-                .blend(maxCode, level.compare(VectorOperators.GT, maxCode))
-                .add(ROUND)
-                .sub(ROUND);
+    /// [#ROUND] plus the code, as the bits of a float. Larger floats have larger bits, so that levels out of the range
+    /// of [#ROUND] are clamped as they should be.
+    private static IntVector codeBits(FloatVector level, int maxCode) {
+        return level.add(ROUND).reinterpretAsInts().max(ROUND_BITS).min(ROUND_BITS + maxCode);
+    }
+
+    private static FloatVector code(FloatVector level, int maxCode) {
+        return codeBits(level, maxCode).reinterpretAsFloats().sub(ROUND);
+    }
+
+    private static VectorMask<Float> isLarge(FloatVector magnitude) {
+        return magnitude.compare(VectorOperators.GT, ProximalShrink.SURELY_ZERO);
+    }
+
+    private static boolean isSmall(IntVector largestError) {
+        return IntVector.zero(I32).max(largestError).reduceLanes(VectorOperators.MAX) <= SURELY_ZERO_BITS;
     }
 
     private static FloatVector load(MemorySegment weights, long at) {

@@ -6,6 +6,7 @@ import io.vectune.quant.QuantTestData;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.util.Arrays;
 import org.junit.jupiter.api.Test;
 import tools.jackson.databind.JsonNode;
 
@@ -27,5 +28,21 @@ class FloatPowerTest {
             assertThat(HqqGoldenTest.sha256(input.segment())).isEqualTo(golden.get("input").asString());
             assertThat(HqqGoldenTest.sha256(output.segment())).isEqualTo(golden.get("powers").asString());
         }
+    }
+
+    /// Errors of the solver go from 0.14 to beyond 1e38; the vector loop covers whole vectors.
+    @Test
+    void vectorsHaveTheBitsOfTheScalar() {
+        int count = 1 << 16;
+        float[] values = new float[SolverKernels.POWER_SCRATCH * count];
+        for (int i = 0; i < count; i++) {
+            values[i] = (float) Math.scalb(0.14 + i * (1.9 / count), i % 128 == 0 ? 126 : i % 7);
+        }
+        float[] expected = new float[count];
+        for (int i = 0; i < count; i++) {
+            expected[i] = FloatPower.power(values[i], ProximalShrink.POWER);
+        }
+        VectorFloatPower.powers(values, count, ProximalShrink.POWER);
+        assertThat(Arrays.copyOf(values, count)).isEqualTo(expected);
     }
 }
