@@ -71,6 +71,17 @@ final class StackedWeight implements Weight {
     }
 
     @Override
+    public void readAhead(int rowFrom, int rowTo) {
+        for (int index = 0; index < parts.size(); index++) {
+            int from = Math.max(rowFrom, rowStarts[index]);
+            int to = Math.min(rowTo, rowStarts[index + 1]);
+            if (from < to) {
+                parts.get(index).readAhead(from - rowStarts[index], to - rowStarts[index]);
+            }
+        }
+    }
+
+    @Override
     public int fewTokens() {
         return parts.getFirst().fewTokens();
     }

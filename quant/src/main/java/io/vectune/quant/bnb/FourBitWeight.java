@@ -3,6 +3,7 @@ package io.vectune.quant.bnb;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.TensorSpec;
 import io.vectune.quant.WeightQuantizer;
+import io.vectune.runtime.compute.CacheLines;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
@@ -27,7 +28,7 @@ public final class FourBitWeight implements QuantizedWeight {
     private static final FourBitKernels KERNELS =
             KernelTier.active() == KernelTier.VECTOR ? new FourBitVector() : new FourBitScalar();
 
-    private static final int FEW_TOKENS = 8;
+    private static final int FEW_TOKENS = 6;
 
     private final FourBitConfig config;
     private final DType dtype;
@@ -147,6 +148,11 @@ public final class FourBitWeight implements QuantizedWeight {
             long element = (long) row * inFeatures + columnFrom;
             KERNELS.decode(this, element, columnTo - columnFrom, tile, tileOffset + (row - rowFrom) * tileStride);
         }
+    }
+
+    @Override
+    public void readAhead(int rowFrom, int rowTo) {
+        CacheLines.read(packed, (long) rowFrom * inFeatures / 2, (long) (rowTo - rowFrom) * inFeatures / 2);
     }
 
     @Override

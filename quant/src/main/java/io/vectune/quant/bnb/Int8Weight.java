@@ -3,6 +3,7 @@ package io.vectune.quant.bnb;
 import io.vectune.quant.QuantizedWeight;
 import io.vectune.quant.WeightQuantizer;
 import io.vectune.runtime.VectuneException;
+import io.vectune.runtime.compute.CacheLines;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
@@ -26,7 +27,7 @@ public final class Int8Weight implements QuantizedWeight {
     static final float STEP = 1f / 127;
 
     static final Int8Kernels KERNELS = KernelTier.active() == KernelTier.VECTOR ? new Int8Vector() : new Int8Scalar();
-    private static final int FEW_TOKENS = 8;
+    private static final int FEW_TOKENS = 6;
 
     private final DType dtype;
     private final int outFeatures;
@@ -95,6 +96,11 @@ public final class Int8Weight implements QuantizedWeight {
             int to = tileOffset + (row - rowFrom) * tileStride;
             KERNELS.decode(codes, at, columnTo - columnFrom, absmax(row), tile, to);
         }
+    }
+
+    @Override
+    public void readAhead(int rowFrom, int rowTo) {
+        CacheLines.read(codes, (long) rowFrom * inFeatures, (long) (rowTo - rowFrom) * inFeatures);
     }
 
     @Override

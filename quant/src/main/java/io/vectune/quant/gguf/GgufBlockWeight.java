@@ -5,6 +5,7 @@ import io.vectune.quant.lanes.GroupedByteRows;
 import io.vectune.quant.lanes.PairedRows;
 import io.vectune.quant.lanes.ReadAhead;
 import io.vectune.runtime.FileFormatException;
+import io.vectune.runtime.compute.CacheLines;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
@@ -138,6 +139,11 @@ public final class GgufBlockWeight implements Weight {
             }
             decodeElements(row, lastWhole, columnTo, tile, to + lastWhole - firstWhole);
         }
+    }
+
+    @Override
+    public void readAhead(int rowFrom, int rowTo) {
+        CacheLines.read(segment, rowFrom * rowBytes, (rowTo - rowFrom) * rowBytes);
     }
 
     private void decodeElements(int row, int columnFrom, int columnTo, float[] tile, int to) {

@@ -7,6 +7,7 @@ import io.vectune.quant.lanes.FusedRows;
 import io.vectune.quant.lanes.GroupedByteRows;
 import io.vectune.quant.lanes.ReadAhead;
 import io.vectune.quant.lanes.TableRows;
+import io.vectune.runtime.compute.CacheLines;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
@@ -164,6 +165,15 @@ public final class HqqWeight implements QuantizedWeight {
                     tile,
                     tileOffset + (row - rowFrom) * tileStride);
         }
+    }
+
+    /// A run of rows is a run of words, unless it crosses from one slot of the words to the next.
+    @Override
+    public void readAhead(int rowFrom, int rowTo) {
+        long wordBytes = geometry().packing() == HqqPacking.I32_3 ? 4 : 1;
+        long from = (long) rowFrom * inFeatures() % codes.words();
+        long count = Math.min((long) (rowTo - rowFrom) * inFeatures(), codes.words() - from);
+        CacheLines.read(codes.packed(), wordBytes * from, wordBytes * count);
     }
 
     @Override

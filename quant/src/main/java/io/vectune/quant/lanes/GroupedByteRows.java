@@ -38,7 +38,7 @@ import org.jspecify.annotations.Nullable;
 ///           with this object
 /// Requires  512-bit vectors, inFeatures a multiple of 64, groups as [#supports] says
 public final class GroupedByteRows implements FusedRows {
-    private static final int FEW_TOKENS = 6;
+    private static final int FEW_TOKENS = 2;
 
     private static final int LANES = 16;
     private static final int LINE_BYTES = 64;

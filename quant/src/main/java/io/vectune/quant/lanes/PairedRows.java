@@ -34,7 +34,7 @@ public final class PairedRows implements FusedRows {
     /// Columns that share a factor and an offset.
     public static final int GROUP = 32;
 
-    private static final int FEW_TOKENS = 8;
+    private static final int FEW_TOKENS = 6;
 
     private static final int LINE_COLUMNS = 64;
     private static final int LINE_BYTES = 64;

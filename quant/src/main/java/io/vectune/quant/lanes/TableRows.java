@@ -30,7 +30,7 @@ import org.jspecify.annotations.Nullable;
 /// Memory    inFeatures / 2 + 8 * inFeatures / groupColumns bytes a row, off-heap, freed with this object
 /// Requires  512-bit vectors, inFeatures a multiple of 64, groups of a multiple of 32 columns: see [#supports]
 public final class TableRows implements FusedRows {
-    private static final int FEW_TOKENS = 12;
+    private static final int FEW_TOKENS = 10;
 
     private static final int LINE_COLUMNS = 64;
     private static final long LINE_BYTES = 64;

@@ -29,12 +29,18 @@ public final class MatMul {
         terms.check(y.rows(), y.columns());
         if (terms.isEmpty()) {
             multiply(compute, weight, x, y, false);
-        } else if (x.rows() > weight.fewTokens() && terms.fitInBlock()) {
+        } else if (isBlocked(weight, x.rows()) && terms.fitInBlock()) {
             multiply(compute, weight, x, y, false, terms);
         } else {
             multiply(compute, weight, x, y, false);
             terms.addTo(compute, y, true);
         }
+    }
+
+    /// Whether y = x Wᵀ is the blocked product: with fewer tokens it is the format's own kernel, with some more one
+    /// that decodes the weight once for all of them.
+    private static boolean isBlocked(Weight weight, int tokens) {
+        return tokens > Math.max(weight.fewTokens(), FewTokenProduct.MAX_TOKENS);
     }
 
     private static void multiply(
@@ -51,11 +57,13 @@ public final class MatMul {
         }
         Products products = Products.take(compute);
         try {
-            if (x.rows() > weight.fewTokens()) {
+            if (isBlocked(weight, x.rows())) {
                 Gemm gemm = products.gemm();
                 Operand rows = gemm.first().of(weight, false);
                 Operand tokens = gemm.second().of(x, false);
                 gemm.product(compute.team(), rows, tokens, inFeatures, 1f, y, true, accumulate, terms);
+            } else if (x.rows() > weight.fewTokens()) {
+                products.fewTokens().product(compute.team(), weight, x, y, accumulate);
             } else if (accumulate) {
                 long mark = compute.workspace().mark();
                 Matrix added = compute.workspace().matrix(y.rows(), y.columns());

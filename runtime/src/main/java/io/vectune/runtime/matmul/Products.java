@@ -10,12 +10,14 @@ import java.util.concurrent.atomic.AtomicBoolean;
 final class Products {
     private final Gemm gemm;
     private final NarrowProduct narrow;
+    private final FewTokenProduct fewTokens;
     private final FusedProduct fused = new FusedProduct();
     private final AtomicBoolean taken = new AtomicBoolean();
 
     private Products(int threads) {
         this.gemm = new Gemm(threads, TileKernels.active());
         this.narrow = new NarrowProduct(threads, NarrowKernels.active());
+        this.fewTokens = new FewTokenProduct(threads, DotKernels.active(), NarrowKernels.active());
     }
 
     /// The session's products, taken until [#release].
@@ -39,6 +41,10 @@ final class Products {
 
     NarrowProduct narrow() {
         return narrow;
+    }
+
+    FewTokenProduct fewTokens() {
+        return fewTokens;
     }
 
     FusedProduct fused() {

@@ -1,5 +1,6 @@
 package io.vectune.runtime.weight;
 
+import io.vectune.runtime.compute.CacheLines;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
@@ -8,7 +9,6 @@ import java.util.Locale;
 /// A dense weight in F32, F16 or BF16, usually mapped from a file; computed in f32.
 public final class DenseWeight implements Weight {
     private static final DenseKernels KERNELS = DenseKernels.active();
-    private static final int FEW_TOKENS = 6;
 
     private final Tensor tensor;
     private final int outFeatures;
@@ -56,8 +56,19 @@ public final class DenseWeight implements Weight {
     }
 
     @Override
+    public void readAhead(int rowFrom, int rowTo) {
+        long rowBytes = (long) inFeatures * tensor.dtype().bytes();
+        CacheLines.read(tensor.segment(), rowFrom * rowBytes, (rowTo - rowFrom) * rowBytes);
+    }
+
+    @Override
     public int fewTokens() {
-        return FEW_TOKENS;
+        // docs/benchmarks/few-tokens.md
+        return switch (tensor.dtype()) {
+            case F32 -> 6;
+            case BF16 -> 3;
+            default -> 1;
+        };
     }
 
     @Override

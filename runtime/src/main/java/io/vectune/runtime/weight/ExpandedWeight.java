@@ -65,6 +65,11 @@ public final class ExpandedWeight implements Weight {
     }
 
     @Override
+    public void readAhead(int rowFrom, int rowTo) {
+        base.readAhead(rowFrom, rowTo);
+    }
+
+    @Override
     public int fewTokens() {
         return base.fewTokens();
     }

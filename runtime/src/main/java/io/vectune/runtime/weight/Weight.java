@@ -21,7 +21,11 @@ public interface Weight {
     /// Exact: the same bits as the format's dequantization. Writes nothing else, allocates nothing.
     void decode(int rowFrom, int rowTo, int columnFrom, int columnTo, float[] tile, int tileOffset, int tileStride);
 
-    /// The most tokens for which the fused product beats decode-and-GEMM.
+    /// Brings the stored bytes of rows into a near cache, all lines at once, before they are decoded piece by piece.
+    /// Changes nothing else; does nothing where that does not pay.
+    default void readAhead(int rowFrom, int rowTo) {}
+
+    /// The most tokens for which the fused product beats decoding once for all of them: docs/benchmarks/few-tokens.md.
     int fewTokens();
 
     /// Length of the prepared form of `tokens` rows of input for [#multiplyPrepared].

@@ -43,14 +43,16 @@ class LowRankTermsTest {
     @ParameterizedTest
     @CsvSource(textBlock = SIZES)
     void forwardIsTheProductOfLongerMatrices(int tokens, int first, int second, int third, int inputs, int rank) {
-        Problem problem = new Problem(tokens, new int[] {first, second, third}, inputs, rank);
+        // Fewer tokens are not multiplied in blocks.
+        int many = FewTokenProduct.MAX_TOKENS + tokens;
+        Problem problem = new Problem(many, new int[] {first, second, third}, inputs, rank);
         Matrix longX = beside(problem.x, problem.h[0], problem.h[1], problem.h[2]);
         Weight longWeight = weight(problem.weightAndB());
         float[] expected = null;
         for (int threads = 1; threads <= 3; threads++) {
             try (ThreadTeam team = ThreadTeam.of(threads);
                     Compute compute = new Compute(team)) {
-                Matrix y = Matrix.allocate(arena, tokens, problem.outputs);
+                Matrix y = Matrix.allocate(arena, many, problem.outputs);
                 if (expected == null) {
                     MatMul.multiply(compute, longWeight, longX, y, false);
                     expected = y.toArray();
@@ -113,7 +115,7 @@ class LowRankTermsTest {
     void fewTokensAndLargeRanksAreAddedByProductsOfTheirOwn() {
         try (ThreadTeam team = ThreadTeam.of(2);
                 Compute compute = new Compute(team)) {
-            for (int[] size : new int[][] {{2, 8}, {40, 200}}) {
+            for (int[] size : new int[][] {{2, 8}, {16, 8}, {40, 200}}) {
                 Problem problem = new Problem(size[0], new int[] {20, 30, 40}, 50, size[1]);
                 Matrix y = Matrix.allocate(arena, size[0], problem.outputs);
                 MatMul.multiply(compute, weight(problem.w), problem.x, problem.forward(), y);
