@@ -11,6 +11,7 @@ import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -21,6 +22,7 @@ final class FluxHost implements AutoCloseable {
     private final ThreadTeam team;
     private final Compute compute;
     private final FluxAdapters adapters;
+    private final List<String> ignored = new ArrayList<>();
 
     /// Maps a transformer and its adapters.
     ///
@@ -41,6 +43,7 @@ final class FluxHost implements AutoCloseable {
             for (AdapterReference reference : references) {
                 FluxAdapter adapter = FluxAdapterFile.read(reference.path(), base.config(), arena);
                 count++;
+                noteIgnored(reference.path(), adapter);
                 active =
                         active.with(
                                 adapter.named("adapter " + count + " (" + reference.path() + ")"), reference.weight());
@@ -50,6 +53,24 @@ final class FluxHost implements AutoCloseable {
             close();
             throw failure;
         }
+    }
+
+    private void noteIgnored(Path adapter, FluxAdapter read) {
+        List<String> others = read.ignored();
+        if (!others.isEmpty()) {
+            ignored.add(
+                    adapter
+                            + ": "
+                            + others.size()
+                            + " tensors are of other parts of a pipeline and left out: "
+                            + others.getFirst()
+                            + (others.size() > 1 ? ", ..." : ""));
+        }
+    }
+
+    /// Says which tensors of the adapters have no place in a transformer.
+    void printIgnored(Output output) {
+        ignored.forEach(line -> output.note("%s", line));
     }
 
     /// The path as the user gave it.

@@ -4,6 +4,7 @@ import io.vectune.models.flux.FluxAdapters;
 import io.vectune.models.flux.FluxInputs;
 import io.vectune.models.flux.FluxPass;
 import io.vectune.models.flux.file.FluxInputsFile;
+import io.vectune.runtime.VectuneException;
 import io.vectune.runtime.safetensors.SafetensorsWriter;
 import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Matrix;
@@ -51,6 +52,7 @@ final class FluxStepCommand implements Callable<Integer> {
     public Integer call() {
         out.checkFile();
         try (FluxHost opened = host.openFlux()) {
+            opened.printIgnored(Output.of(spec));
             FluxAdapters active = opened.adapters();
             List<FluxInputs> samples = FluxInputsFile.read(inputs, active.model().config(), opened.arena());
             if (samples.isEmpty()) {
@@ -63,7 +65,17 @@ final class FluxStepCommand implements Callable<Integer> {
             FluxPass pass = new FluxPass(active.model(), active.layers(), opened.compute());
             long start = System.nanoTime();
             for (int sample = 0; sample < samples.size(); sample++) {
-                pass.predict(samples.get(sample), rows.rows(sample * tokens, (sample + 1) * tokens));
+                FluxInputs given = samples.get(sample);
+                if (given.timestep() > 1) {
+                    Output.of(spec)
+                            .note(
+                                    "timestep %s of sample %d: the models are trained on 0 to 1; diffusers' pipelines divide the"
+                                            + " scheduler's timestep by 1000",
+                                    given.timestep(), sample);
+                }
+                Matrix predicted = rows.rows(sample * tokens, (sample + 1) * tokens);
+                pass.predict(given, predicted);
+                requireFinite(sample, predicted);
             }
             double seconds = (System.nanoTime() - start) * 1e-9;
             SafetensorsWriter.write(out.path(), Map.of("prediction", prediction), Map.of());
@@ -73,5 +85,20 @@ final class FluxStepCommand implements Callable<Integer> {
                             samples.size(), tokens, seconds, out.path());
         }
         return 0;
+    }
+
+    private void requireFinite(int sample, Matrix predicted) {
+        for (float value : predicted.toArray()) {
+            if (!Float.isFinite(value)) {
+                throw new VectuneException(
+                        "prediction of sample "
+                                + sample
+                                + ": expected finite values, found "
+                                + value
+                                + "; a weight of "
+                                + host.model()
+                                + " or of an adapter is not finite, or adapter weights or inputs are too large");
+            }
+        }
     }
 }

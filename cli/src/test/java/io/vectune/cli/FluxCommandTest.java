@@ -414,6 +414,51 @@ class FluxCommandTest {
     }
 
     @Test
+    void refusesToWriteWhatIsNotFinite() {
+        String result = path("overflow.safetensors");
+        refuse(
+                1,
+                List.of(
+                        "flux",
+                        "step",
+                        "--model",
+                        DEV,
+                        "--adapter",
+                        CONTROL + "=1e38",
+                        "--inputs",
+                        WIDE_INPUTS,
+                        "--out",
+                        result),
+                "prediction of sample 0",
+                "finite",
+                DEV);
+        assertThat(Path.of(result)).doesNotExist();
+    }
+
+    @Test
+    void saysWhatItLeavesOut() {
+        String encoder =
+                changed(
+                        "kohya.safetensors",
+                        tensors ->
+                                tensors.put(
+                                        "lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha",
+                                        Tensor.allocate(Arena.ofAuto(), DType.F32)));
+        succeed(step(encoder, PLAIN_INPUTS).toArray(String[]::new));
+        assertThat(err).contains("1 tensors are of other parts of a pipeline", "lora_te1_text_model");
+    }
+
+    @Test
+    void commandsOfLanguageModelsSayWhatTheDirectoryIs() {
+        refuse(
+                1,
+                List.of("generate", "--model", DEV, "--prompt", "a"),
+                "FluxTransformer2DModel",
+                "expected a language model",
+                "flux step");
+    }
+
+    @Test
     void refusesDirectoriesThatAreNoTransformer() throws IOException {
         Path empty = Files.createDirectories(directory.resolve("empty"));
         String result = path("x.safetensors");

@@ -112,7 +112,7 @@ public record FluxAdapter(
                                 + (original == null
                                         ? "a norm of the transformer, found none of that name"
                                         : original.columns() + " values, found " + values.columns())
-                                + NearMatches.hint(norm, known.keySet())
+                                + (original == null ? NearMatches.hint(norm, known.keySet()) : "")
                                 + "; the adapter was made for another model");
             }
         });

@@ -83,6 +83,14 @@ final class HuggingFaceConfig {
         if (classes != null && classes.isArray() && !classes.isEmpty()) {
             name = classes.get(0).asString();
         }
+        String ofDiffusers = fields.text("_class_name", "");
+        if (name.isEmpty() && !ofDiffusers.isEmpty()) {
+            throw new FileFormatException(
+                    fields.origin()
+                            + ": expected a language model, found "
+                            + ofDiffusers
+                            + " of diffusers; Flux transformers are for flux step, info, quantize, merge and tune");
+        }
         if (name.isEmpty()) {
             throw new FileFormatException(
                     fields.origin()

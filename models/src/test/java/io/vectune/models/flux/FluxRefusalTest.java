@@ -216,6 +216,125 @@ class FluxRefusalTest {
     }
 
     @Test
+    void numbersOfTheInputsThatAreNotFinite() {
+        for (String name : List.of("timestep", "guidance")) {
+            Path file =
+                    changed(
+                            "dev-plain.safetensors",
+                            tensors -> {
+                                Tensor numbers = Tensor.allocate(arena, DType.F32, 2);
+                                numbers.setFloat(1, Float.NaN);
+                                tensors.put(name, numbers);
+                            });
+            assertThatThrownBy(() -> FluxInputsFile.read(file, base.config(), arena))
+                    .isInstanceOf(VectuneException.class)
+                    .hasMessageContaining(file + ": " + name)
+                    .hasMessageContaining("NaN");
+        }
+    }
+
+    @Test
+    void residualsOfAControlNet() {
+        Path file =
+                changed(
+                        "dev-plain.safetensors",
+                        tensors ->
+                                tensors.put(
+                                        "controlnet_single_block_samples",
+                                        Tensor.allocate(arena, DType.F32, 2, 12, 32)));
+        assertThatThrownBy(() -> FluxInputsFile.read(file, base.config(), arena))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContaining("controlnet_single_block_samples")
+                .hasMessageContaining("not supported");
+    }
+
+    @Test
+    void latentsAloneForAControlAdapter() {
+        FluxAdapter control = read(FluxFiles.path("control.safetensors"));
+        FluxModel wide = FluxAdapters.none(base).with(control, 1).model();
+        Path plain = FluxFiles.path("dev-plain.safetensors");
+        assertThatThrownBy(() -> FluxInputsFile.read(plain, wide.config(), arena))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContaining("hidden_states")
+                .hasMessageContaining("control latents");
+    }
+
+    @Test
+    void alphasAndRanksThatMakeNoSense() {
+        Path alpha =
+                changed(
+                        "regular.safetensors",
+                        tensors -> {
+                            Tensor number = Tensor.allocate(arena, DType.F32);
+                            number.setFloat(0, Float.NaN);
+                            tensors.put("transformer.x_embedder.alpha", number);
+                        });
+        assertThatThrownBy(() -> read(alpha))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContaining("x_embedder.alpha")
+                .hasMessageContaining("NaN");
+        Path rank =
+                changed(
+                        "regular.safetensors",
+                        tensors -> {
+                            tensors.put(
+                                    "transformer.x_embedder.lora_A.weight", Tensor.allocate(arena, DType.F32, 0, 16));
+                            tensors.put(
+                                    "transformer.x_embedder.lora_B.weight", Tensor.allocate(arena, DType.F32, 32, 0));
+                        });
+        assertThatThrownBy(() -> read(rank))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContaining("x_embedder.lora_A.weight")
+                .hasMessageContaining("rank of at least 1");
+    }
+
+    @Test
+    void changesOfWholeWeightsUnlessTheyAreZero() {
+        String key = "diffusion_model.double_blocks.0.img_attn.norm.query_norm.scale.diff";
+        Tensor change = Tensor.allocate(arena, DType.F32, 16);
+        Path zero = changed("comfy.safetensors", tensors -> tensors.put(key, change));
+        assertThat(read(zero).updates()).isNotEmpty();
+        change.setFloat(3, 0.5f);
+        Path other = changed("comfy.safetensors", tensors -> tensors.put(key, change));
+        assertThatThrownBy(() -> read(other))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContaining(key)
+                .hasMessageContaining("expected zeros");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"\"4\"", "1e300"})
+    void alphasOfTheMetadataThatMakeNoSense(String alpha) {
+        TensorSource source = FluxFiles.golden("regular-peft.safetensors", arena);
+        Map<String, Tensor> tensors = new LinkedHashMap<>();
+        source.names().forEach(name -> tensors.put(name, source.tensor(name)));
+        Path file = folder.resolve("metadata.safetensors");
+        String json = "{\"transformer.r\": 2, \"transformer.lora_alpha\": " + alpha + "}";
+        SafetensorsWriter.write(file, tensors, Map.of("lora_adapter_metadata", json));
+        assertThatThrownBy(() -> read(file))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContaining(file.toString())
+                .hasMessageContaining("alpha")
+                .hasMessageContaining("number");
+    }
+
+    private static Map<String, Float> scales(FluxAdapter adapter) {
+        Map<String, Float> scales = new LinkedHashMap<>();
+        adapter.updates().forEach((module, update) -> scales.put(module, update.scale()));
+        return scales;
+    }
+
+    @Test
+    void theFileOfAPeftDirectoryHasItsConfiguration() throws IOException {
+        Files.copy(FluxFiles.path("regular-peft.safetensors"), folder.resolve("adapter_model.safetensors"));
+        Files.writeString(folder.resolve("adapter_config.json"), "{\"peft_type\": \"LORA\", \"lora_alpha\": 7}");
+        FluxAdapter ofDirectory = read(folder);
+        FluxAdapter ofFile = read(folder.resolve("adapter_model.safetensors"));
+        assertThat(scales(ofFile)).isEqualTo(scales(ofDirectory));
+        assertThat(scales(ofFile).values()).containsOnly(3.5f);
+    }
+
+    @Test
     void directoriesThatAreNoTransformer() throws IOException {
         assertThatThrownBy(() -> FluxLoader.load(folder, arena))
                 .isInstanceOf(VectuneException.class)

@@ -90,7 +90,8 @@ public final class SafetensorsCheckpoint implements TensorSource {
         Collections.sort(others);
         throw new VectuneException(
                 directory
-                        + ": expected model.safetensors or model.safetensors.index.json, found "
+                        + ": expected model.safetensors or model.safetensors.index.json (diffusers:"
+                        + " diffusion_pytorch_model for model), found "
                         + (others.isEmpty()
                                 ? "no .safetensors file"
                                 : String.join(", ", others.subList(0, Math.min(3, others.size())))

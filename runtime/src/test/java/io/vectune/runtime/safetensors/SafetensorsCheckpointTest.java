@@ -128,7 +128,8 @@ class SafetensorsCheckpointTest {
                 .isInstanceOf(VectuneException.class)
                 .hasMessage(
                         folder
-                                + ": expected model.safetensors or model.safetensors.index.json, found "
+                                + ": expected model.safetensors or model.safetensors.index.json (diffusers:"
+                                + " diffusion_pytorch_model for model), found "
                                 + FIRST
                                 + ", "
                                 + SECOND

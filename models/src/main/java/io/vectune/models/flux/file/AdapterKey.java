@@ -14,6 +14,8 @@ record AdapterKey(String stem, Part part) {
         B_BIAS,
         /// A change of the layer's bias that is not scaled by alpha.
         BIAS_CHANGE,
+        /// A change of all values of a weight or norm.
+        CHANGE,
         ALPHA,
         /// A magnitude of DoRA.
         MAGNITUDE,
@@ -41,6 +43,7 @@ record AdapterKey(String stem, Part part) {
                     new Suffix(".down.weight", Part.A),
                     new Suffix(".up.weight", Part.B),
                     new Suffix(".diff_b", Part.BIAS_CHANGE),
+                    new Suffix(".diff", Part.CHANGE),
                     new Suffix(".alpha", Part.ALPHA),
                     new Suffix(".dora_scale", Part.MAGNITUDE),
                     new Suffix(".lora_magnitude_vector", Part.MAGNITUDE),

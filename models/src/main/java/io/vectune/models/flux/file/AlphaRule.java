@@ -52,6 +52,9 @@ record AlphaRule(@Nullable Double alpha, boolean rsLora, Map<String, Double> pat
                 patterns.put(entry.getKey(), entry.getValue().doubleValue());
             }
         }
+        if (alpha != null && !alpha.isNull() && !alpha.isNumber()) {
+            throw new FileFormatException(origin + ": lora_alpha: expected a number, found " + alpha);
+        }
         Double value = alpha != null && alpha.isNumber() ? (Double) alpha.doubleValue() : null;
         return new AlphaRule(value, isTrue(fields.get(prefix + "use_rslora")), patterns);
     }

@@ -65,6 +65,11 @@ record FloatTensors(TensorSource source, Arena arena) {
                         + hint);
     }
 
+    /// The exception for a value that is not finite.
+    FileFormatException notFinite(String name, float value) {
+        return new FileFormatException(source.origin() + ": " + name + ": expected finite values, found " + value);
+    }
+
     /// Rows of a tensor whose last axis is the columns.
     ///
     /// @param index which matrix of `rows` rows, 0 for the first one
@@ -78,8 +83,7 @@ record FloatTensors(TensorSource source, Arena arena) {
             for (int column = 0; column < columns; column++) {
                 float value = tensor.getFloat(from + (long) row * columns + column);
                 if (!Float.isFinite(value)) {
-                    throw new FileFormatException(
-                            source.origin() + ": " + name + ": expected finite values, found " + value);
+                    throw notFinite(name, value);
                 }
                 matrix.set(row, column, value);
             }

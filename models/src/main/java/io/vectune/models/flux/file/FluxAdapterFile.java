@@ -27,6 +27,12 @@ import org.jspecify.annotations.Nullable;
 /// All styles become the same updates by module names of diffusers. A layer that stands for several is split by its
 /// output rows, and the parts share A. Nothing is dropped in silence: a key that has no place is an error, but for
 /// those of text encoders, which [FluxAdapter#ignored] names.
+///
+/// Where the converters of diffusers 0.42.1 lose something, this one keeps it:
+/// - the halves of the last modulation are swapped in lora_B and its bias; diffusers swaps the rows of lora_A of a
+///   Control LoRA as well, which is another product;
+/// - layers outside the blocks in kohya's style are read; diffusers names them without `transformer.` and ignores them;
+/// - alpha of kohya's final layers and ComfyUI's changes of biases (`diff_b`) count; diffusers leaves them out.
 public final class FluxAdapterFile {
     /// What diffusers calls an adapter in a directory.
     public static final String DIFFUSERS_FILE = "pytorch_lora_weights.safetensors";
@@ -59,7 +65,7 @@ public final class FluxAdapterFile {
     /// @throws VectuneException if the file is malformed, or holds something that has no place in the transformer
     public static FluxAdapter read(Path path, FluxConfig config, Arena arena) {
         Path file = locate(path);
-        Path settings = path.resolve(PEFT_CONFIG);
+        Path settings = settings(path, file);
         AlphaRule rule = Files.isRegularFile(settings) ? AlphaRule.ofFile(settings) : AlphaRule.NONE;
         try (Arena mapping = Arena.ofShared()) {
             SafetensorsFile source = SafetensorsFile.open(file, mapping);
@@ -84,6 +90,13 @@ public final class FluxAdapterFile {
             }
         }
         throw new VectuneException(path + ": expected " + DIFFUSERS_FILE + " or " + PEFT_FILE + ", found neither");
+    }
+
+    /// The configuration of PEFT that belongs to the file: beside it, also where the file itself is named.
+    private static Path settings(Path path, Path file) {
+        return Files.isDirectory(path) || file.endsWith(PEFT_FILE)
+                ? file.resolveSibling(PEFT_CONFIG)
+                : path.resolve(PEFT_CONFIG);
     }
 
     private static String name(Path file) {
@@ -120,6 +133,10 @@ public final class FluxAdapterFile {
             throw new FileFormatException(
                     source.origin() + ": " + name + ": DoRA on Flux transformers is not supported; expected a LoRA");
         }
+        if (key.part() == AdapterKey.Part.CHANGE) {
+            requireZero(name);
+            return;
+        }
         String norm = key.part() == AdapterKey.Part.OTHER ? names.norm(key.stem()) : null;
         if (norm != null) {
             norms.put(norm, row(name));
@@ -131,9 +148,25 @@ public final class FluxAdapterFile {
                             + ": "
                             + name
                             + ": expected a layer of the transformer, found a name that it does not have"
-                            + NearMatches.hint(key.stem(), names.known()));
+                            + NearMatches.hint(key.stem(), names.known())
+                            + "; the adapter was made for another model, or is no LoRA");
         }
         layers.computeIfAbsent(key.stem(), stem -> new EnumMap<>(AdapterKey.Part.class)).put(key.part(), name);
+    }
+
+    /// Extracted adapters hold a change for each norm, which is zero where training left the norm alone.
+    private void requireZero(String name) {
+        Tensor change = tensors.floats(name);
+        for (long i = 0; i < change.elements(); i++) {
+            if (change.getFloat(i) != 0) {
+                throw new FileFormatException(
+                        source.origin()
+                                + ": "
+                                + name
+                                + ": expected zeros, as changes of whole weights are not supported, found "
+                                + change.getFloat(i));
+            }
+        }
     }
 
     private void update(String stem, Map<AdapterKey.Part, String> parts, Map<String, LowRankUpdate> updates) {
@@ -151,6 +184,9 @@ public final class FluxAdapterFile {
         }
         Matrix a = matrix(nameA);
         Matrix b = matrix(nameB);
+        if (a.rows() == 0 || a.columns() == 0) {
+            throw tensors.wrongShape(nameA, "", "rank of at least 1", "input features");
+        }
         if (b.rows() != target.outFeatures() || a.rows() != b.columns()) {
             throw new FileFormatException(
                     source.origin()
@@ -168,6 +204,14 @@ public final class FluxAdapterFile {
         }
         Float alpha = alpha(parts.get(AdapterKey.Part.ALPHA));
         float scale = alpha == null ? rule.scale(target.modules().getFirst(), a.rows()) : alpha / a.rows();
+        if (!Float.isFinite(scale)) {
+            throw new FileFormatException(
+                    source.origin()
+                            + ": scale of "
+                            + stem
+                            + ", alpha over rank: expected a finite number, found "
+                            + scale);
+        }
         Matrix bias = bias(parts, target, scale);
         if (target.swapHalves()) {
             b = swapped(b);
@@ -230,9 +274,11 @@ public final class FluxAdapterFile {
             return null;
         }
         Tensor tensor = tensors.floats(name);
-        if (tensor.elements() != 1 || !Float.isFinite(tensor.getFloat(0))) {
-            throw new FileFormatException(
-                    source.origin() + ": " + name + ": expected one finite number, found " + tensor);
+        if (tensor.elements() != 1) {
+            throw new FileFormatException(source.origin() + ": " + name + ": expected one number, found " + tensor);
+        }
+        if (!Float.isFinite(tensor.getFloat(0))) {
+            throw tensors.notFinite(name, tensor.getFloat(0));
         }
         return tensor.getFloat(0);
     }

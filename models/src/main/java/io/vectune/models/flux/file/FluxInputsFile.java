@@ -25,6 +25,10 @@ import java.util.List;
 /// | guidance | [batch], for models with a guidance embedding |
 /// | img_ids, txt_ids | [tokens, axes], for all samples |
 public final class FluxInputsFile {
+    /// What diffusers' forward takes from a ControlNet.
+    private static final List<String> NOT_SUPPORTED =
+            List.of("controlnet_block_samples", "controlnet_single_block_samples");
+
     private final FloatTensors tensors;
 
     private FluxInputsFile(FloatTensors tensors) {
@@ -43,12 +47,24 @@ public final class FluxInputsFile {
 
     private List<FluxInputs> read(FluxConfig config) {
         TensorSource source = tensors.source();
+        for (String name : NOT_SUPPORTED) {
+            if (source.contains(name)) {
+                throw new FileFormatException(
+                        source.origin()
+                                + ": "
+                                + name
+                                + ": expected no residuals of a ControlNet, which are not supported, found "
+                                + source.tensor(name));
+            }
+        }
         Tensor hidden = tensors.floats("hidden_states");
         if (hidden.axes() != 3 || hidden.size(2) != config.inChannels()) {
-            String hint =
-                    hidden.axes() == 3 && hidden.size(2) > config.inChannels()
-                            ? "; a wider input needs the Control LoRA that reads it (--adapter)"
-                            : "";
+            String hint = "";
+            if (hidden.axes() == 3 && hidden.size(2) > config.inChannels()) {
+                hint = "; a wider input needs the Control LoRA that reads it (--adapter)";
+            } else if (hidden.axes() == 3 && hidden.size(2) == config.outChannels()) {
+                hint = "; the wider input holds the packed control latents behind the latents";
+            }
             throw tensors.wrongShape("hidden_states", hint, "batch", "image tokens", config.inChannels());
         }
         long batch = hidden.size(0);
@@ -72,18 +88,26 @@ public final class FluxInputsFile {
         Matrix textIds = ids("txt_ids", text, config.axesDims().size());
         List<FluxInputs> samples = new ArrayList<>();
         for (int sample = 0; sample < batch; sample++) {
-            Float guidance = config.guidanceEmbeds() ? (Float) source.tensor("guidance").getFloat(sample) : null;
+            Float guidance = config.guidanceEmbeds() ? (Float) number("guidance", sample) : null;
             samples.add(
                     new FluxInputs(
                             tensors.matrix("hidden_states", sample, image),
                             tensors.matrix("encoder_hidden_states", sample, text),
                             tensors.matrix("pooled_projections", sample, 1),
-                            source.tensor("timestep").getFloat(sample),
+                            number("timestep", sample),
                             guidance,
                             imageIds,
                             textIds));
         }
         return samples;
+    }
+
+    private float number(String name, int sample) {
+        float value = tensors.source().tensor(name).getFloat(sample);
+        if (!Float.isFinite(value)) {
+            throw tensors.notFinite(name, value);
+        }
+        return value;
     }
 
     /// Positions (tokens, axes), or the same for each sample: (batch, tokens, axes).
