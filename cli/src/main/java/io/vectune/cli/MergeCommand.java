@@ -142,6 +142,7 @@ final class MergeCommand implements Callable<Integer> {
 
     private int mergeFlux(Output output, @Nullable DType type) {
         try (FluxHost opened = host.openFlux()) {
+            opened.printIgnored(output);
             if (opened.adapters().layers().isEmpty()) {
                 throw new UsageException("--adapter: expected at least one adapter to merge, found none");
             }
@@ -165,6 +166,14 @@ final class MergeCommand implements Callable<Integer> {
                     result.madeDense().size(),
                     result.quantized(),
                     out.path());
+            long namesakes =
+                    result.madeDense().stream().filter(layer -> !opened.adapters().layers().containsKey(layer)).count();
+            if (namesakes > 0) {
+                output.note(
+                        "%d layers are dense only because diffusers cannot tell them from proj_out; --requantize keeps all"
+                                + " of them quantized",
+                        namesakes);
+            }
         }
         return 0;
     }

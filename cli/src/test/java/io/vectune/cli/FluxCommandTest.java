@@ -240,6 +240,36 @@ class FluxCommandTest {
     }
 
     @ParameterizedTest
+    @ValueSource(strings = {"nf4", "int8"})
+    void aDenseOutputLayerTakesItsNamesakesWithIt(String method) {
+        succeed("quantize", "--model", DEV, "--out", path("q"), "--method", method);
+        String outputOnly =
+                changed(
+                        "control.safetensors",
+                        tensors -> tensors.keySet().removeIf(name -> !name.startsWith("transformer.proj_out.")));
+        succeed("merge", "--model", path("q"), "--adapter", outputOnly, "--out", path("m"));
+        assertThat(err).contains("3 quantized before and dense now").contains("2 layers are dense only because");
+        assertThat(directory.resolve("m/config.json"))
+                .content()
+                .contains("single_transformer_blocks.0.proj_out", "single_transformer_blocks.1.proj_out");
+        String beside = path("beside.safetensors");
+        succeed(
+                "flux",
+                "step",
+                "--model",
+                path("q"),
+                "--adapter",
+                outputOnly,
+                "--inputs",
+                PLAIN_INPUTS,
+                "--out",
+                beside);
+        succeed("flux", "step", "--model", path("m"), "--inputs", PLAIN_INPUTS, "--out", path("merged.safetensors"));
+        assertThat(relativeError(floats(path("merged.safetensors"), "prediction"), floats(beside, "prediction")))
+                .isLessThan(1e-5);
+    }
+
+    @ParameterizedTest
     @ValueSource(strings = {"nf4", "fp4", "int8", "hqq"})
     void aMergeIntoAQuantizedTransformerStaysQuantizedOnRequest(String method) {
         succeed("quantize", "--model", DEV, "--out", path("q"), "--method", method);

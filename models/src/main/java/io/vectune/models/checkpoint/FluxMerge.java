@@ -1,6 +1,7 @@
 package io.vectune.models.checkpoint;
 
 import io.vectune.adapters.Adapter;
+import io.vectune.adapters.kind.DenseCopy;
 import io.vectune.models.decoder.Linear;
 import io.vectune.models.flux.FluxAdapters;
 import io.vectune.models.flux.FluxConfig;
@@ -17,6 +18,7 @@ import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.FloatCast;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.tensor.Tensor;
+import io.vectune.runtime.weight.Weight;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -34,8 +36,9 @@ import tools.jackson.databind.node.ObjectNode;
 /// `in_channels` of config.json.
 ///
 /// Layers that no adapter changes stay as they are stored, quantized ones too. A quantized layer that changes becomes
-/// dense, in the type in which its library dequantizes, or is quantized again in its own format, as [QuantizedChanges]
-/// says.
+/// dense, in the type of its bias as diffusers makes it, or is quantized again in its own format, as [QuantizedChanges]
+/// says. A dense layer at the top takes its namesakes inside the blocks with it (`proj_out` has some): diffusers skips
+/// every layer of that name when it looks for quantized ones, and could not load the result otherwise.
 public final class FluxMerge {
     /// What becomes of a quantized layer that changes.
     public enum QuantizedChanges {
@@ -51,7 +54,7 @@ public final class FluxMerge {
     ///
     /// @param changed layers that the adapters change
     /// @param requantized of these, those that were quantized again, with what they kept of the change
-    /// @param madeDense of these, layers that were quantized before and are dense now
+    /// @param madeDense layers that were quantized before and are dense now, namesakes of changed ones among them
     /// @param quantized layers of the result that are quantized
     public record Result(int changed, List<MergedLayer> requantized, List<String> madeDense, int quantized) {
         public Result {
@@ -68,6 +71,7 @@ public final class FluxMerge {
     private final FluxModel model;
     private final Map<String, Adapter> adapters;
     private final QuantizedChanges changes;
+    private final List<Linear> rewritten = new ArrayList<>();
     private final Map<String, Linear> changedByBias = new LinkedHashMap<>();
     private final Map<String, Matrix> norms = new LinkedHashMap<>();
     private final SequencedMap<String, TensorSpec> kept = new LinkedHashMap<>();
@@ -87,7 +91,12 @@ public final class FluxMerge {
         this.changes = changes;
         model.norms().forEach((name, values) -> norms.put(name + WEIGHT, values));
         Set<String> replaced = new HashSet<>();
-        for (Linear linear : changed()) {
+        Set<String> dense = new HashSet<>(madeDense());
+        for (Linear linear : model.linears()) {
+            if (!adapters.containsKey(linear.name()) && !dense.contains(linear.name())) {
+                continue;
+            }
+            rewritten.add(linear);
             changedByBias.put(linear.name() + BIAS, linear);
             boolean packed = quantized.find(linear.name()).isPresent();
             replaced.addAll(packed ? quantized.keys(linear.name()) : Set.of(linear.name() + WEIGHT));
@@ -106,10 +115,6 @@ public final class FluxMerge {
         specs.putAll(kept);
     }
 
-    private List<Linear> changed() {
-        return model.linears().stream().filter(linear -> adapters.containsKey(linear.name())).toList();
-    }
-
     private boolean isRequantized(String layer) {
         return quantized.find(layer).isPresent()
                 && switch (changes) {
@@ -117,6 +122,11 @@ public final class FluxMerge {
                     case QUANTIZED_AGAIN -> true;
                     case QUANTIZED_AGAIN_BUT_INPUT -> !layer.equals(FluxModel.X_EMBEDDER);
                 };
+    }
+
+    /// The type in which a quantized layer becomes dense: that of its bias, which is the model's, as in diffusers.
+    private DType denseType(String layer, QuantizedWeight weight) {
+        return source.contains(layer + BIAS) ? source.tensor(layer + BIAS).dtype() : weight.computeDtype();
     }
 
     /// The tensors of a changed weight.
@@ -133,7 +143,7 @@ public final class FluxMerge {
             type =
                     quantized
                             .find(layer)
-                            .map(QuantizedWeight::computeDtype)
+                            .map(weight -> denseType(layer, weight))
                             .orElseGet(() -> source.tensor(layer + WEIGHT).dtype());
         }
         SequencedMap<String, TensorSpec> spec = new LinkedHashMap<>();
@@ -188,9 +198,13 @@ public final class FluxMerge {
         return new Result(adapters.size(), requantized, dense, quantized.names().size() - dense.size());
     }
 
+    private boolean becomesDense(String layer) {
+        return adapters.containsKey(layer) && quantized.find(layer).isPresent() && !isRequantized(layer);
+    }
+
     private List<String> madeDense() {
         return quantized.names().stream()
-                .filter(layer -> adapters.containsKey(layer) && !isRequantized(layer))
+                .filter(layer -> becomesDense(layer) || becomesDense(layer.substring(layer.lastIndexOf('.') + 1)))
                 .toList();
     }
 
@@ -209,7 +223,7 @@ public final class FluxMerge {
     }
 
     private void run(Compute compute, CheckpointWriter writer) {
-        for (Linear linear : changed()) {
+        for (Linear linear : rewritten) {
             writeWeight(compute, linear, writer);
         }
         kept.forEach((name, spec) -> {
@@ -224,11 +238,11 @@ public final class FluxMerge {
     private void writeWeight(Compute compute, Linear linear, CheckpointWriter writer) {
         String layer = linear.name();
         Adapter adapter = adapters.get(layer);
-        if (adapter == null) {
-            throw new IllegalArgumentException(layer + " has no adapter");
-        }
         try (Arena arena = Arena.ofShared()) {
-            Tensor merged = MergedWeight.of(compute, layer, adapter, linear.weight(), arena);
+            Tensor merged =
+                    adapter == null
+                            ? decoded(linear.weight(), arena)
+                            : MergedWeight.of(compute, layer, adapter, linear.weight(), arena);
             if (!isRequantized(layer)) {
                 TensorSpec spec = specs.get(layer + WEIGHT);
                 DType type = spec == null ? DType.F32 : spec.dtype();
@@ -241,6 +255,12 @@ public final class FluxMerge {
             after.tensors(layer, arena).forEach((name, tensor) -> writer.write(name, tensor.segment()));
             requantized.add(MergedLayer.of(layer, linear.weight(), after, merged.asMatrix()));
         }
+    }
+
+    private static Tensor decoded(Weight weight, Arena arena) {
+        Tensor values = Tensor.allocate(arena, DType.F32, weight.outFeatures(), weight.inFeatures());
+        DenseCopy.of(weight, values.asMatrix());
+        return values;
     }
 
     /// A tensor that keeps its name and shape: the bias of a changed layer, a norm, or what no adapter changes.
