@@ -1,5 +1,6 @@
 package io.vectune.cli;
 
+import io.vectune.models.load.FluxLoader;
 import java.nio.file.Path;
 import picocli.CommandLine.Option;
 
@@ -14,8 +15,8 @@ final class CheckpointOption {
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
-    /// The path as the user gave it.
+    /// The path as the user gave it; of a pipeline's directory its Flux transformer.
     Path path() {
-        return model;
+        return FluxLoader.directory(model);
     }
 }

@@ -25,7 +25,9 @@ import picocli.CommandLine.Spec;
         description = {
             "One denoising evaluation: the prediction for given latents, text embeddings and time.",
             "The inputs have the names and shapes of diffusers' forward: hidden_states, encoder_hidden_states,",
-            "pooled_projections, timestep, guidance, img_ids, txt_ids; the result is \"prediction\", f32."
+            "pooled_projections, timestep (0 to 1), guidance, img_ids, txt_ids; the result is \"prediction\", f32.",
+            "Adapters of diffusers, PEFT, kohya, ComfyUI, xlabs and the original releases are read; with a Control LoRA",
+            "hidden_states has the packed control latents behind the latents."
         })
 final class FluxStepCommand implements Callable<Integer> {
     @Spec

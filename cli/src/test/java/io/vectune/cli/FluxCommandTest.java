@@ -11,6 +11,7 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.lang.foreign.Arena;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -194,6 +195,21 @@ class FluxCommandTest {
         double error =
                 relativeError(floats(path("prediction.safetensors"), "prediction"), floats(PLAIN_INPUTS, "prediction"));
         assertThat(error).isBetween(1e-4, method.equals("int8") ? 0.02 : 0.2);
+    }
+
+    @Test
+    void quantizesTheTransformerOfAPipeline() throws IOException {
+        Path inner = Files.createDirectories(directory.resolve("pipeline/transformer"));
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(Path.of(DEV))) {
+            for (Path file : files) {
+                Files.copy(file, inner.resolve(file.getFileName()));
+            }
+        }
+        succeed("quantize", "--model", path("pipeline"), "--out", path("q"), "--method", "int8");
+        succeed("flux", "step", "--model", path("q"), "--inputs", PLAIN_INPUTS, "--out", path("p.safetensors"));
+        assertThat(relativeError(floats(path("p.safetensors"), "prediction"), floats(PLAIN_INPUTS, "prediction")))
+                .isLessThan(0.02);
+        succeed("dequantize", "--model", path("q"), "--out", path("d"));
     }
 
     @Test

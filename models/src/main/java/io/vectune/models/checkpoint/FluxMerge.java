@@ -93,7 +93,7 @@ public final class FluxMerge {
         Set<String> replaced = new HashSet<>();
         Set<String> dense = new HashSet<>(madeDense());
         for (Linear linear : model.linears()) {
-            if (!adapters.containsKey(linear.name()) && !dense.contains(linear.name())) {
+            if (!this.adapters.containsKey(linear.name()) && !dense.contains(linear.name())) {
                 continue;
             }
             rewritten.add(linear);
