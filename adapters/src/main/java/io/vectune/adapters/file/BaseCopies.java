@@ -70,19 +70,21 @@ final class BaseCopies {
         }
     }
 
-    // Equal, or equal once the model's value is rounded to the copy's type.
+    // Equal but for the rounding of the copy's type or of the model's.
     private static boolean sameValues(Tensor copy, DenseWeight weight) {
         if (!copy.dtype().isFloat()) {
             return false;
         }
+        DType own = weight.tensor().dtype();
+        float relative = Math.max(rounding(copy.dtype()), rounding(own));
+        float absolute = Math.max(smallest(copy.dtype()), smallest(own));
         int in = weight.inFeatures();
         float[] row = new float[in];
         for (int o = 0; o < weight.outFeatures(); o++) {
             weight.decode(o, o + 1, 0, in, row, 0, in);
             for (int i = 0; i < in; i++) {
                 float value = copy.getFloat((long) o * in + i);
-                float allowed = rounding(copy.dtype()) * Math.abs(row[i]) + smallest(copy.dtype());
-                if (!(Math.abs(value - row[i]) <= allowed)) {
+                if (!(Math.abs(value - row[i]) <= relative * Math.abs(row[i]) + absolute)) {
                     return false;
                 }
             }

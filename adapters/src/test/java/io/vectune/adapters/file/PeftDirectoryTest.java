@@ -135,6 +135,11 @@ class PeftDirectoryTest {
         try (AdapterSet set = PeftDirectory.read(adapter, sites, compute)) {
             assertThat(set.adapters()).containsOnlyKeys("layers.0.q_proj", "lm_head");
         }
+        // The copy of an f32 model beside the same model in another type.
+        LayerSite f32 = sites.removeLast();
+        sites.add(new LayerSite("lm_head", new DenseWeight(FloatCast.of(arena, head, type)), f32.bias(), true));
+        change(adapter, Map.of("base_model.model.lm_head.base_layer.weight", head));
+        PeftDirectory.read(adapter, sites, compute).close();
         Tensor other = Tensor.allocate(arena, DType.F32, 12, 8);
         other.asMatrix().copyFrom(head.asMatrix());
         other.setFloat(9, other.getFloat(9) * 1.02f);
