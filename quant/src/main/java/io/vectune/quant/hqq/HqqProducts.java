@@ -15,6 +15,9 @@ interface HqqProducts {
     /// The kernels of the active tier.
     HqqProducts ACTIVE = KernelTier.active() == KernelTier.VECTOR ? new HqqVectorProducts() : new HqqScalarProducts();
 
+    /// The most tokens for which this beats decoding panels for the blocked product; 0 for weights that have no kernel.
+    int fewTokens(HqqCodes codes);
+
     /// The product for one unit.
     ///
     /// @param prepared for each token its inputs; from `sums` on for each token the sums of its inputs over the groups

@@ -5,6 +5,13 @@ import io.vectune.runtime.tensor.Tensor;
 
 /// The scalar tier of [HqqProducts]: one row after the other in formula order.
 final class HqqScalarProducts implements HqqProducts {
+    private static final int FEW_TOKENS = 6;
+
+    @Override
+    public int fewTokens(HqqCodes codes) {
+        return FEW_TOKENS;
+    }
+
     @Override
     public void multiply(HqqCodes codes, int unit, float[] prepared, int sums, int tokens, Matrix y) {
         HqqGeometry geometry = codes.geometry();

@@ -28,7 +28,7 @@ final class HqqVectorKernels implements HqqKernels {
         HqqPacking packing = geometry.packing();
         boolean wide = packing == HqqPacking.I32_3;
         int mask = packing.mask();
-        int rounding = rounding(codes.computeDtype());
+        RoundingBits rounding = RoundingBits.of(codes.computeDtype());
         long words = codes.words();
         int slot = (int) (flat / words);
         long word = flat - slot * words;
@@ -70,7 +70,7 @@ final class HqqVectorKernels implements HqqKernels {
             } else {
                 float zeroPoint = codes.zeroPoint(group);
                 float scale = codes.scale(group);
-                if (rounding == 0 && !wide) {
+                if (rounding == RoundingBits.F32 && !wide) {
                     decodeAlong(packed, word, shift, mask, zeroPoint, scale, to, at + done, run);
                 } else {
                     decodeAlong(packed, wide, word, shift, mask, zeroPoint, scale, rounding, to, at + done, run);
@@ -150,16 +150,24 @@ final class HqqVectorKernels implements HqqKernels {
             int mask,
             float zeroPoint,
             float scale,
-            int rounding,
+            RoundingBits rounding,
             float[] to,
             int at,
             int count) {
         FloatVector zeros = FloatVector.broadcast(F32, zeroPoint);
         FloatVector scales = FloatVector.broadcast(F32, scale);
         int i = 0;
-        for (; i <= count - LANES; i += LANES) {
-            FloatVector code = codes(words(packed, wide, word + i), shift, mask);
-            weights(code, zeros, scales, rounding).intoArray(to, at + i);
+        // A loop for each width of words: C2 makes objects of vectors that come out of a branch.
+        if (wide) {
+            for (; i <= count - LANES; i += LANES) {
+                FloatVector code = codes(wideWords(packed, word + i), shift, mask);
+                weights(code, zeros, scales, rounding).intoArray(to, at + i);
+            }
+        } else {
+            for (; i <= count - LANES; i += LANES) {
+                FloatVector code = codes(Lanes.unsignedBytes(packed, word + i), shift, mask);
+                weights(code, zeros, scales, rounding).intoArray(to, at + i);
+            }
         }
         for (; i < count; i++) {
             int code = (word(packed, wide, word + i) >>> shift) & mask;
@@ -175,22 +183,85 @@ final class HqqVectorKernels implements HqqKernels {
             int shift,
             int mask,
             int group,
-            int rounding,
+            RoundingBits rounding,
             float[] to,
             int at,
             int count) {
-        MemorySegment packed = codes.packed();
+        // A method for each way of loading and rounding: C2 makes objects of vectors that come out of a branch.
+        int done;
+        if (wide) {
+            done = acrossWords(codes, word, shift, mask, group, rounding, to, at, count);
+        } else if (rounding == RoundingBits.F32) {
+            done = acrossBytes(codes, word, shift, mask, group, to, at, count);
+        } else {
+            done = acrossRoundedBytes(codes, word, shift, mask, group, rounding, to, at, count);
+        }
+        for (int i = done; i < count; i++) {
+            int code = (word(codes.packed(), wide, word + i) >>> shift) & mask;
+            to[at + i] = weight(code, codes.zeroPoint(group + i), codes.scale(group + i), rounding);
+        }
+    }
+
+    /// Whole vectors of 32-bit words; the number of weights done.
+    private static int acrossWords(
+            HqqCodes codes,
+            long word,
+            int shift,
+            int mask,
+            int group,
+            RoundingBits rounding,
+            float[] to,
+            int at,
+            int count) {
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
-            FloatVector code = codes(words(packed, wide, word + i), shift, mask);
+            FloatVector code = codes(wideWords(codes.packed(), word + i), shift, mask);
             FloatVector zeros = floats(codes.zeroPoint(), group + i);
             FloatVector scales = floats(codes.scale(), group + i);
             weights(code, zeros, scales, rounding).intoArray(to, at + i);
         }
-        for (; i < count; i++) {
-            int code = (word(packed, wide, word + i) >>> shift) & mask;
-            to[at + i] = weight(code, codes.zeroPoint(group + i), codes.scale(group + i), rounding);
+        return i;
+    }
+
+    /// Whole vectors of bytes, F32.
+    private static int acrossBytes(
+            HqqCodes codes,
+            long word,
+            int shift,
+            int mask,
+            int group,
+            float[] to,
+            int at,
+            int count) {
+        int i = 0;
+        for (; i <= count - LANES; i += LANES) {
+            FloatVector code = codes(Lanes.unsignedBytes(codes.packed(), word + i), shift, mask);
+            FloatVector zeros = floats(codes.zeroPoint(), group + i);
+            FloatVector scales = floats(codes.scale(), group + i);
+            code.sub(zeros).mul(scales).intoArray(to, at + i);
         }
+        return i;
+    }
+
+    /// Whole vectors of bytes, rounded.
+    private static int acrossRoundedBytes(
+            HqqCodes codes,
+            long word,
+            int shift,
+            int mask,
+            int group,
+            RoundingBits rounding,
+            float[] to,
+            int at,
+            int count) {
+        int i = 0;
+        for (; i <= count - LANES; i += LANES) {
+            FloatVector code = codes(Lanes.unsignedBytes(codes.packed(), word + i), shift, mask);
+            FloatVector zeros = floats(codes.zeroPoint(), group + i);
+            FloatVector scales = floats(codes.scale(), group + i);
+            weights(code, zeros, scales, rounding).intoArray(to, at + i);
+        }
+        return i;
     }
 
     /// Axis 1, groups of a power of two below the vector length.
@@ -201,7 +272,7 @@ final class HqqVectorKernels implements HqqKernels {
             int shift,
             int mask,
             long flat,
-            int rounding,
+            RoundingBits rounding,
             float[] to,
             int at,
             int count) {
@@ -209,13 +280,22 @@ final class HqqVectorKernels implements HqqKernels {
         int groupSize = codes.geometry().groupSize();
         int log = Integer.numberOfTrailingZeros(groupSize);
         int i = 0;
-        for (; i <= count - LANES; i += LANES) {
-            FloatVector code = codes(words(packed, wide, word + i), shift, mask);
-            long group = (flat + i) >>> log;
-            IntVector lane = IOTA.add((int) (flat + i) & (groupSize - 1)).lanewise(VectorOperators.LSHR, log);
-            FloatVector zeros = selected(codes.zeroPoint(), group, lane);
-            FloatVector scales = selected(codes.scale(), group, lane);
-            weights(code, zeros, scales, rounding).intoArray(to, at + i);
+        if (wide) {
+            for (; i <= count - LANES; i += LANES) {
+                FloatVector code = codes(wideWords(packed, word + i), shift, mask);
+                long group = (flat + i) >>> log;
+                IntVector lane = IOTA.add((int) (flat + i) & (groupSize - 1)).lanewise(VectorOperators.LSHR, log);
+                FloatVector zeros = selected(codes.zeroPoint(), group, lane);
+                weights(code, zeros, selected(codes.scale(), group, lane), rounding).intoArray(to, at + i);
+            }
+        } else {
+            for (; i <= count - LANES; i += LANES) {
+                FloatVector code = codes(Lanes.unsignedBytes(packed, word + i), shift, mask);
+                long group = (flat + i) >>> log;
+                IntVector lane = IOTA.add((int) (flat + i) & (groupSize - 1)).lanewise(VectorOperators.LSHR, log);
+                FloatVector zeros = selected(codes.zeroPoint(), group, lane);
+                weights(code, zeros, selected(codes.scale(), group, lane), rounding).intoArray(to, at + i);
+            }
         }
         for (; i < count; i++) {
             int group = (int) ((flat + i) >>> log);
@@ -228,14 +308,8 @@ final class HqqVectorKernels implements HqqKernels {
         return groupSize < LANES && Integer.bitCount(groupSize) == 1;
     }
 
-    static int rounding(DType type) {
-        return type == DType.F32 ? 0 : type == DType.BF16 ? 1 : 2;
-    }
-
-    static IntVector words(MemorySegment packed, boolean wide, long word) {
-        return wide
-                ? IntVector.fromMemorySegment(I32, packed, 4 * word, ByteOrder.LITTLE_ENDIAN)
-                : Lanes.unsignedBytes(packed, word);
+    static IntVector wideWords(MemorySegment packed, long word) {
+        return IntVector.fromMemorySegment(I32, packed, 4 * word, ByteOrder.LITTLE_ENDIAN);
     }
 
     static int word(MemorySegment packed, boolean wide, long word) {
@@ -256,38 +330,33 @@ final class HqqVectorKernels implements HqqKernels {
                 .reinterpretAsFloats();
     }
 
-    static FloatVector weights(FloatVector code, FloatVector zeros, FloatVector scales, int rounding) {
-        if (rounding == 0) {
-            return code.sub(zeros).mul(scales);
-        }
-        if (rounding == 1) {
-            return roundBf16(roundBf16(code.sub(zeros)).mul(scales));
-        }
-        return roundF16(roundF16(code.sub(zeros)).mul(scales));
+    static FloatVector weights(FloatVector code, FloatVector zeros, FloatVector scales, RoundingBits rounding) {
+        return round(round(code.sub(zeros), rounding).mul(scales), rounding);
     }
 
-    static float weight(int code, float zeroPoint, float scale, int rounding) {
-        DType type = rounding == 0 ? DType.F32 : rounding == 1 ? DType.BF16 : DType.F16;
+    static float weight(int code, float zeroPoint, float scale, RoundingBits rounding) {
+        DType type = rounding.type();
         return FloatCast.round(FloatCast.round(code - zeroPoint, type) * scale, type);
+    }
+
+    /// Each lane rounded to a type.
+    static FloatVector round(FloatVector value, RoundingBits type) {
+        IntVector bits = value.reinterpretAsInts();
+        IntVector sign = bits.and(0x80000000);
+        FloatVector magnitude = value.abs();
+        IntVector last = bits.lanewise(VectorOperators.LSHR, type.shift()).and(type.odd());
+        IntVector normal = bits.add(type.half()).add(last).and(type.keep());
+        // in [0.5, 1) floats are 2^-24 apart, as f16 subnormals are
+        IntVector subnormal = magnitude.add(0.75f).sub(0.75f).reinterpretAsInts().or(sign);
+        IntVector infinity = sign.or(0x7f800000);
+        return normal.blend(subnormal, magnitude.lt(type.tiny()).cast(I32))
+                .blend(infinity, magnitude.compare(VectorOperators.GE, type.huge()).cast(I32))
+                .reinterpretAsFloats();
     }
 
     static FloatVector roundBf16(FloatVector value) {
         IntVector bits = value.reinterpretAsInts();
         IntVector odd = bits.lanewise(VectorOperators.LSHR, 16).and(1);
         return bits.add(0x7fff).add(odd).and(0xffff0000).reinterpretAsFloats();
-    }
-
-    private static FloatVector roundF16(FloatVector value) {
-        IntVector bits = value.reinterpretAsInts();
-        IntVector sign = bits.and(0x80000000);
-        FloatVector magnitude = value.abs();
-        IntVector odd = bits.lanewise(VectorOperators.LSHR, 13).and(1);
-        IntVector normal = bits.add(0xfff).add(odd).and(0xffffe000);
-        // in [0.5, 1) floats are 2^-24 apart, as f16 subnormals are
-        IntVector subnormal = magnitude.add(0.75f).sub(0.75f).reinterpretAsInts().or(sign);
-        IntVector infinity = sign.or(0x7f800000);
-        return normal.blend(subnormal, magnitude.lt(0x1p-14f).cast(I32))
-                .blend(infinity, magnitude.compare(VectorOperators.GE, 65520f).cast(I32))
-                .reinterpretAsFloats();
     }
 }

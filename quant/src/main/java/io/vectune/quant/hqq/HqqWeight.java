@@ -27,7 +27,6 @@ import org.jspecify.annotations.Nullable;
 /// [#decode] gives the bits of hqq's `dequantize()`. Immutable; the arena that holds its memory must outlive it.
 public final class HqqWeight implements QuantizedWeight {
     private static final boolean VECTOR = KernelTier.active() == KernelTier.VECTOR;
-    private static final int FEW_TOKENS = 6;
 
     private final HqqConfig config;
     private final HqqMeta scaleMeta;
@@ -58,7 +57,8 @@ public final class HqqWeight implements QuantizedWeight {
     }
 
     /// The fused product of weights that decode without rounding, with groups along the rows, if there is one for this
-    /// machine: bytes from where they are stored, narrower codes from a layout of their own.
+    /// machine: bytes from where they are stored, narrower codes from a layout of their own, by tables or, in groups of
+    /// less than 32, by bytes.
     private @Nullable FusedRows fusedRows() {
         HqqGeometry geometry = geometry();
         int inFeatures = geometry.inFeatures();
@@ -66,16 +66,17 @@ public final class HqqWeight implements QuantizedWeight {
         if (geometry.axis() != 1 || config.computeDtype() != DType.F32 || inFeatures % groupSize != 0) {
             return null;
         }
-        if (geometry.packing() == HqqPacking.U8_8) {
-            int center = (bits().maxCode() + 1) / 2;
-            return GroupedByteRows.supports(inFeatures, groupSize)
-                    ? new GroupedByteRows(outFeatures(), inFeatures, groupSize, center, true, packed(), this::readRow)
-                    : null;
+        boolean bytes = geometry.packing() == HqqPacking.U8_8;
+        if (!bytes && TableRows.supports(inFeatures, groupSize)) {
+            int groupColumns = groupSize % 64 == 0 ? 64 : 32;
+            return new TableRows(outFeatures(), inFeatures, groupColumns, TableRows.integers(), this::readRow);
         }
-        int groupColumns = groupSize % 64 == 0 ? 64 : 32;
-        return TableRows.supports(inFeatures, groupSize)
-                ? new TableRows(outFeatures(), inFeatures, groupColumns, TableRows.integers(), this::readRow)
-                : null;
+        if (!GroupedByteRows.supports(inFeatures, groupSize)) {
+            return null;
+        }
+        int center = (bits().maxCode() + 1) / 2;
+        MemorySegment stored = bytes ? packed() : null;
+        return new GroupedByteRows(outFeatures(), inFeatures, groupSize, center, true, stored, this::readRow);
     }
 
     /// The code width.
@@ -178,7 +179,7 @@ public final class HqqWeight implements QuantizedWeight {
 
     @Override
     public int fewTokens() {
-        return fused == null ? FEW_TOKENS : fused.fewTokens();
+        return fused == null ? HqqProducts.ACTIVE.fewTokens(codes) : fused.fewTokens();
     }
 
     @Override
