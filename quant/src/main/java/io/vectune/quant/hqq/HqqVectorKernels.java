@@ -53,7 +53,7 @@ final class HqqVectorKernels implements HqqKernels {
         int group = (int) (flat / groupSize);
         int within = (int) (flat - (long) group * groupSize);
         boolean small = isSmall(groupSize);
-        boolean plain = rounding == 0 && !wide && groupSize % LANES == 0;
+        boolean plain = rounding == RoundingBits.F32 && !wide && groupSize % LANES == 0;
         for (int done = 0; done < count; ) {
             int shift = packing.shift(slot);
             boolean several = plain && within % LANES == 0;
