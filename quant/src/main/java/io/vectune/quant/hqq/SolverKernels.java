@@ -118,5 +118,5 @@ interface SolverKernels {
     /// 16 rows of 32 lanes.
     int LARGEST_SHORT_GROUP = 512;
 
-    int MEANS_SCRATCH = CascadeSum.ROW + 16 * CascadeSum.VECTOR;
+    int MEANS_SCRATCH = CascadeSum.ROW + 17 * CascadeSum.VECTOR;
 }

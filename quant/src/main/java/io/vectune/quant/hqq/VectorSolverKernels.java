@@ -7,6 +7,7 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /// The vector tier of [SolverKernels]: whole vectors here, the rest by the scalar tier. Lanes do not meet, except in
@@ -16,8 +17,8 @@ final class VectorSolverKernels implements SolverKernels {
     private static final VectorSpecies<Integer> I32 = VectorSpecies.of(int.class, F32.vectorShape());
     private static final int LANES = F32.length();
 
-    /// Eight lanes, or half of them.
-    private static final VectorSpecies<Float> OCTET = LANES >= 8 ? FloatVector.SPECIES_256 : FloatVector.SPECIES_128;
+    /// Lanes 8 to 15 first, for vectors of 16.
+    private static final VectorShuffle<Float> SWAP_OCTETS = VectorShuffle.fromOp(F32, lane -> (lane + 8) % LANES);
 
     /// Bits of +infinity and, as an integer that orders floats, of -infinity.
     private static final int INFINITY = 0x7f800000;
@@ -282,7 +283,9 @@ final class VectorSolverKernels implements SolverKernels {
     }
 
     /// The rows of each group onto each other, then the four octets of the row: eight lanes a group, behind the first
-    /// row of `octets`. Groups of two rows, which are the most frequent, need no loop over rows.
+    /// row of `octets`. Groups of two rows, which are the most frequent, need no loop over rows. Vectors of 16 lanes write
+    /// eight values too many, which the next group or nobody reads; vectors of another width would cost every kernel of
+    /// the process its known class.
     private void sumOctets(float[] values, int from, int groupSize, int groups, float[] octets) {
         for (int k = 0; k < groups; k++) {
             int first = from + k * groupSize;
@@ -295,12 +298,22 @@ final class VectorSolverKernels implements SolverKernels {
             } else {
                 sumRows(values, first, groupSize / CascadeSum.ROW, octets, 0);
             }
-            for (int lane = 0; lane < CascadeSum.VECTOR; lane += OCTET.length()) {
-                FloatVector.fromArray(OCTET, octets, lane)
-                        .add(FloatVector.fromArray(OCTET, octets, 8 + lane))
-                        .add(FloatVector.fromArray(OCTET, octets, 16 + lane))
-                        .add(FloatVector.fromArray(OCTET, octets, 24 + lane))
-                        .intoArray(octets, CascadeSum.ROW + CascadeSum.VECTOR * k + lane);
+            int to = CascadeSum.ROW + CascadeSum.VECTOR * k;
+            if (LANES == 16) {
+                FloatVector low = FloatVector.fromArray(F32, octets, 0);
+                FloatVector high = FloatVector.fromArray(F32, octets, 16);
+                low.add(low.rearrange(SWAP_OCTETS))
+                        .add(high)
+                        .add(high.rearrange(SWAP_OCTETS))
+                        .intoArray(octets, to);
+                continue;
+            }
+            for (int lane = 0; lane < CascadeSum.VECTOR; lane += LANES) {
+                FloatVector.fromArray(F32, octets, lane)
+                        .add(FloatVector.fromArray(F32, octets, 8 + lane))
+                        .add(FloatVector.fromArray(F32, octets, 16 + lane))
+                        .add(FloatVector.fromArray(F32, octets, 24 + lane))
+                        .intoArray(octets, to + lane);
             }
         }
     }
