@@ -124,20 +124,23 @@ class ExpansionTest {
         QuantizedWeight weight = quantize(format);
         Weight structural = weight.widened(2 * IN, arena);
         Weight virtual = ExpandedWeight.of(weight, 2 * IN);
-        Matrix x = matrix(70, 2 * IN);
-        Matrix gradOutput = matrix(70, OUT);
-        Matrix[][] results = new Matrix[2][];
-        for (int form = 0; form < 2; form++) {
-            Weight chosen = form == 0 ? structural : virtual;
-            Matrix y = Matrix.allocate(arena, 70, OUT);
-            Matrix gradInput = Matrix.allocate(arena, 70, 2 * IN);
-            gradInput.fill(Float.NaN);
-            MatMul.multiply(compute, chosen, x, y, false);
-            MatMul.multiplyTransposed(compute, chosen, gradOutput, gradInput, false);
-            results[form] = new Matrix[] {y, gradInput};
-        }
-        for (int i = 0; i < 2; i++) {
-            assertThat(results[1][i].toArray()).isEqualTo(results[0][i].toArray());
+        // One token, a few, and more: three kinds of kernels.
+        for (int tokens : new int[] {1, 2, 5, 8, 15, 70}) {
+            Matrix x = matrix(tokens, 2 * IN);
+            Matrix gradOutput = matrix(tokens, OUT);
+            Matrix[][] results = new Matrix[2][];
+            for (int form = 0; form < 2; form++) {
+                Weight chosen = form == 0 ? structural : virtual;
+                Matrix y = Matrix.allocate(arena, tokens, OUT);
+                Matrix gradInput = Matrix.allocate(arena, tokens, 2 * IN);
+                gradInput.fill(Float.NaN);
+                MatMul.multiply(compute, chosen, x, y, false);
+                MatMul.multiplyTransposed(compute, chosen, gradOutput, gradInput, false);
+                results[form] = new Matrix[] {y, gradInput};
+            }
+            for (int i = 0; i < 2; i++) {
+                assertThat(results[1][i].toArray()).as("%d tokens", tokens).isEqualTo(results[0][i].toArray());
+            }
         }
     }
 
