@@ -30,8 +30,8 @@ public final class FourBitWeight implements QuantizedWeight {
 
     private static final int FEW_TOKENS = 6;
 
-    /// Up to so many inputs a weight is decoded even for one token: kernels of whole lines add in another order than those
-    /// of a part of one, and a weight of 64 inputs must give the same bits when it is widened to 128.
+    /// Up to so many inputs a weight is decoded even for one token: kernels of whole lines add in another order than
+    /// those of a part of one, and a weight of 64 inputs must give the same bits when it is widened to 128.
     private static final int NARROW = 128;
 
     private final FourBitConfig config;

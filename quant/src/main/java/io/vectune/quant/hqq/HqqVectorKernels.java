@@ -225,14 +225,7 @@ final class HqqVectorKernels implements HqqKernels {
 
     /// Whole vectors of bytes, F32.
     private static int acrossBytes(
-            HqqCodes codes,
-            long word,
-            int shift,
-            int mask,
-            int group,
-            float[] to,
-            int at,
-            int count) {
+            HqqCodes codes, long word, int shift, int mask, int group, float[] to, int at, int count) {
         int i = 0;
         for (; i <= count - LANES; i += LANES) {
             FloatVector code = codes(Lanes.unsignedBytes(codes.packed(), word + i), shift, mask);

@@ -36,7 +36,8 @@ final class HqqVectorProducts implements HqqProducts {
     public int fewTokens(HqqCodes codes) {
         HqqGeometry geometry = codes.geometry();
         boolean plain = codes.computeDtype() == DType.F32;
-        boolean direct = geometry.axis() == 0 ? plain && together(codes) : byTable(codes) || (plain && inRuns(geometry));
+        boolean direct =
+                geometry.axis() == 0 ? plain && together(codes) : byTable(codes) || (plain && inRuns(geometry));
         return direct ? FEW_TOKENS : 0;
     }
 

@@ -283,9 +283,9 @@ final class VectorSolverKernels implements SolverKernels {
     }
 
     /// The rows of each group onto each other, then the four octets of the row: eight lanes a group, behind the first
-    /// row of `octets`. Groups of two rows, which are the most frequent, need no loop over rows. Vectors of 16 lanes write
-    /// eight values too many, which the next group or nobody reads; vectors of another width would cost every kernel of
-    /// the process its known class.
+    /// row of `octets`. Groups of two rows, which are the most frequent, need no loop over rows. Vectors of 16 lanes
+    /// write eight values too many, which the next group or nobody reads; vectors of another width would cost every
+    /// kernel of the process its known class.
     private void sumOctets(float[] values, int from, int groupSize, int groups, float[] octets) {
         for (int k = 0; k < groups; k++) {
             int first = from + k * groupSize;
@@ -302,10 +302,7 @@ final class VectorSolverKernels implements SolverKernels {
             if (LANES == 16) {
                 FloatVector low = FloatVector.fromArray(F32, octets, 0);
                 FloatVector high = FloatVector.fromArray(F32, octets, 16);
-                low.add(low.rearrange(SWAP_OCTETS))
-                        .add(high)
-                        .add(high.rearrange(SWAP_OCTETS))
-                        .intoArray(octets, to);
+                low.add(low.rearrange(SWAP_OCTETS)).add(high).add(high.rearrange(SWAP_OCTETS)).intoArray(octets, to);
                 continue;
             }
             for (int lane = 0; lane < CascadeSum.VECTOR; lane += LANES) {
