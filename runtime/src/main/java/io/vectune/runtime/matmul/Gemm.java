@@ -17,7 +17,7 @@ import org.jspecify.annotations.Nullable;
 ///     c[i, j] (+)= alpha * sum_k left[i, k] * right[k, j]          or c[j, i], the result transposed
 ///
 /// [LowRankTerms] are one more block of k, multiplied right after the last of the others, while a tile's sums are in the
-/// first-level cache. A unit takes the ranks that its part of the weight needs.
+/// first-level cache. A group of rows or panels takes the ranks that its part of the weight needs.
 ///
 /// Left and right are [Operand]s: matrices in either orientation, packed once a product into the form the kernels read,
 /// or weights, decoded block by block into the cache of the thread that multiplies with them. Blocks: k in equal
@@ -81,14 +81,11 @@ final class Gemm implements ThreadTeam.Task {
         private final float[] passing = new float[Operand.PASSING];
         private final float[] before = new float[Operand.PASSING];
 
-        // The low-rank terms of the unit: how many ranks, the first of them, and where its rows and panels are.
+        // The low-rank terms of a group of rows or panels: how many ranks, the first of them, and those decoded.
         private int ranks;
         private int rankFrom;
         private float[] termRows = new float[0];
         private float[] termPanels = new float[0];
-        private float[] termsLeft = termRows;
-        private float[] termsRight = termPanels;
-        private int termsLeftAt;
     }
 
     private static final Operand NONE = new Operand();
@@ -419,14 +416,9 @@ final class Gemm implements ThreadTeam.Task {
         int rowGroups = units(unitTiles, groupTiles);
         int panelGroups = units(unitPanels, groupPanels);
         reserve(local, units(unitTiles, rowGroups), units(unitPanels, panelGroups));
-        prepareTerms(
-                local,
-                local.tileFrom * tileRows,
-                Math.min(leftCount, local.tileTo * tileRows),
-                local.panelFrom * panelWidth,
-                Math.min(rightCount, local.panelTo * panelWidth));
         for (int block = 0; block < depthBlocks; block++) {
-            if (block == depthBlocks - 1 && accumulate) {
+            boolean lastBlock = block == depthBlocks - 1;
+            if (lastBlock && accumulate) {
                 loadResult(local);
             }
             if (right.isDecoded()) {
@@ -434,6 +426,9 @@ final class Gemm implements ThreadTeam.Task {
                     int panel = local.panelFrom + share(unitPanels, group, panelGroups);
                     int panelEnd = local.panelFrom + share(unitPanels, group + 1, panelGroups);
                     decodeRight(local, panel, panelEnd, block);
+                    if (lastBlock) {
+                        decodeRightTerms(local, panel, panelEnd);
+                    }
                     for (int rows = 0; rows < rowGroups; rows++) {
                         int tile = local.tileFrom + share(unitTiles, rows, rowGroups);
                         int tileEnd = local.tileFrom + share(unitTiles, rows + 1, rowGroups);
@@ -446,6 +441,9 @@ final class Gemm implements ThreadTeam.Task {
                     int tileEnd = local.tileFrom + share(unitTiles, rows + 1, rowGroups);
                     if (left.isDecoded()) {
                         decodeLeft(local, tile, tileEnd, block);
+                        if (lastBlock) {
+                            decodeLeftTerms(local, tile, tileEnd);
+                        }
                     }
                     for (int group = 0; group < panelGroups; group++) {
                         int panel = local.panelFrom + share(unitPanels, group, panelGroups);
@@ -508,7 +506,10 @@ final class Gemm implements ThreadTeam.Task {
         int panelLength = panelWidth * (depth + termDepth);
         float[] leftRows = left.isDecoded() ? local.left : packedLeft;
         int leftAt = left.isDecoded() ? 0 : (block * tiles * tileRows + row) * LEFT_STRIDE;
-        int termsLeftAt = local.termsLeftAt + (tile - local.tileFrom) * tileRows * LEFT_STRIDE;
+        int ranks = lastBlock && termDepth > 0 ? local.ranks : 0;
+        float[] termRows = left.isDecoded() ? local.termRows : packedLeft;
+        int termRowsAt = left.isDecoded() ? 0 : (depthBlocks * tiles * tileRows + row) * LEFT_STRIDE + local.rankFrom;
+        float[] termPanels = right.isDecoded() ? local.termPanels : packedRight;
         for (int panel = panelFrom; panel < panelEnd; panel++) {
             int column = panel * panelWidth;
             int width = kernels.width(Math.min(rightCount - column, panelWidth));
@@ -548,9 +549,11 @@ final class Gemm implements ThreadTeam.Task {
                     width,
                     sumsAt(local, tile, tileEnd, panel, panelFrom),
                     block == 0,
-                    lastBlock ? local.ranks : 0,
-                    termsLeftAt,
-                    termPanelAt(local, panel, local.panelFrom, width),
+                    ranks,
+                    termRows,
+                    termRowsAt,
+                    termPanels,
+                    termPanelAt(local, panel, panelFrom, width),
                     ahead,
                     aheadAt,
                     aheadShare);
@@ -574,36 +577,35 @@ final class Gemm implements ThreadTeam.Task {
                 + (tile - local.tileFrom) * tileRows * width;
     }
 
-    /// Finds, and decodes where they are not packed, the ranks that a unit takes of the low-rank terms.
-    private void prepareTerms(Local local, int rowFrom, int rowTo, int columnFrom, int columnTo) {
-        local.ranks = 0;
-        LowRankTerms added = terms;
-        if (added == null || termDepth == 0) {
-            return;
-        }
-        int from = left.isDecoded() ? leftFrom + rowFrom : rightFrom + columnFrom;
-        int to = left.isDecoded() ? leftFrom + rowTo : rightFrom + columnTo;
-        local.rankFrom = added.rankFrom(from, to);
-        local.ranks = added.rankTo(from, to) - local.rankFrom;
-        int rows = rowTo - rowFrom;
-        int columns = columnTo - columnFrom;
-        if (left.isDecoded()) {
-            local.termRows = grown(local.termRows, (long) roundUp(rows, tileRows) * LEFT_STRIDE);
-            local.termsLeft = local.termRows;
-            local.termsLeftAt = 0;
+    /// The low-rank terms beside some rows of a weight.
+    private void decodeLeftTerms(Local local, int tile, int tileEnd) {
+        int row = tile * tileRows;
+        int rows = Math.min(leftCount, tileEnd * tileRows) - row;
+        if (findRanks(local, leftFrom + row, rows)) {
+            local.termRows = grown(local.termRows, (long) (tileEnd - tile) * tileRows * LEFT_STRIDE);
             leftTerms.toRows(
-                    kernels, from, rows, local.rankFrom, local.ranks, local.termRows, 0, LEFT_STRIDE, local.passing);
-        } else {
-            local.termsLeft = packedLeft;
-            local.termsLeftAt = (depthBlocks * tiles * tileRows + rowFrom) * LEFT_STRIDE + local.rankFrom;
+                    kernels,
+                    leftFrom + row,
+                    rows,
+                    local.rankFrom,
+                    local.ranks,
+                    local.termRows,
+                    0,
+                    LEFT_STRIDE,
+                    local.passing);
         }
-        if (right.isDecoded()) {
+    }
+
+    /// The low-rank terms below some columns of a weight.
+    private void decodeRightTerms(Local local, int panel, int panelEnd) {
+        int column = panel * panelWidth;
+        int columns = Math.min(rightCount, panelEnd * panelWidth) - column;
+        if (findRanks(local, rightFrom + column, columns)) {
             int panelLength = panelWidth * local.ranks;
-            local.termPanels = grown(local.termPanels, (long) units(columns, panelWidth) * panelLength);
-            local.termsRight = local.termPanels;
+            local.termPanels = grown(local.termPanels, (long) (panelEnd - panel) * panelLength);
             rightTerms.toPanels(
                     kernels,
-                    from,
+                    rightFrom + column,
                     columns,
                     local.rankFrom,
                     local.ranks,
@@ -612,12 +614,22 @@ final class Gemm implements ThreadTeam.Task {
                     panelLength,
                     0,
                     local.passing);
-        } else {
-            local.termsRight = packedRight;
         }
     }
 
-    /// Where the ranks of a unit start in a panel of the low-rank terms.
+    /// Finds the ranks that a part of the weight takes of the low-rank terms; whether there are any.
+    private boolean findRanks(Local local, int from, int count) {
+        LowRankTerms added = terms;
+        if (added == null || termDepth == 0) {
+            local.ranks = 0;
+            return false;
+        }
+        local.rankFrom = added.rankFrom(from, from + count);
+        local.ranks = added.rankTo(from, from + count) - local.rankFrom;
+        return local.ranks > 0;
+    }
+
+    /// Where the ranks of a group start in a panel of the low-rank terms.
     private int termPanelAt(Local local, int panel, int panelFrom, int width) {
         return right.isDecoded()
                 ? (panel - panelFrom) * panelWidth * local.ranks
@@ -637,8 +649,10 @@ final class Gemm implements ThreadTeam.Task {
             int tileAt,
             boolean fresh,
             int ranks,
-            int termsLeftAt,
-            int termsRightAt,
+            float[] termRows,
+            int termRowsAt,
+            float[] termPanels,
+            int termPanelAt,
             float[] ahead,
             int aheadAt,
             int aheadShare) {
@@ -654,19 +668,19 @@ final class Gemm implements ThreadTeam.Task {
             int from = leftAt + row * LEFT_STRIDE;
             kernels.multiply(tileRow, depth, leftRows, from, rightPanel, rightAt, width, tile, at, ahead, next);
             if (ranks > 0) {
-                int termFrom = termsLeftAt + row * LEFT_STRIDE;
+                int termFrom = termRowsAt + row * LEFT_STRIDE;
                 kernels.multiply(
                         tileRow,
                         ranks,
-                        local.termsLeft,
+                        termRows,
                         termFrom,
-                        local.termsRight,
-                        termsRightAt,
+                        termPanels,
+                        termPanelAt,
                         width,
                         tile,
                         at,
-                        local.termsRight,
-                        termsRightAt);
+                        termPanels,
+                        termPanelAt);
             }
         }
     }
