@@ -47,6 +47,7 @@ public final class LowRankTerms {
     /// @param h (tokens, rank)
     /// @param b (outputs, rank)
     /// @param column the first output
+    /// @throws IllegalArgumentException if the ranks differ, or terms of the transposed product are there
     public void addForward(Matrix h, Matrix b, int column) {
         add(h, b, false, column);
     }
@@ -55,6 +56,7 @@ public final class LowRankTerms {
     ///
     /// @param gradH (tokens, rank)
     /// @param a (rank, inputs)
+    /// @throws IllegalArgumentException if the ranks differ, or terms of the forward product are there
     public void addTransposed(Matrix gradH, Matrix a) {
         add(gradH, a, true, 0);
     }
@@ -64,6 +66,10 @@ public final class LowRankTerms {
         if (factorRank != narrow.columns()) {
             throw new IllegalArgumentException(
                     "low-rank term: expected a factor of rank " + narrow.columns() + ", found " + factorRank);
+        }
+        if (!terms.isEmpty() && terms.getFirst().rankIsRows != rankIsRows) {
+            throw new IllegalArgumentException(
+                    "low-rank term: expected terms of one product, found forward and transposed ones");
         }
         terms.add(new Term(narrow, factor, rankIsRows, column, rank));
         rank = Math.addExact(rank, factorRank);
@@ -135,8 +141,19 @@ public final class LowRankTerms {
         return rank;
     }
 
-    void check(int tokens, int columns) {
+    /// Refuses terms that are not of this product.
+    ///
+    /// @param transposed whether it is the transposed one
+    /// @param tokens rows of its result
+    /// @param columns of its result
+    void check(boolean transposed, int tokens, int columns) {
         for (Term term : terms) {
+            if (term.rankIsRows != transposed) {
+                throw new IllegalArgumentException(
+                        transposed
+                                ? "low-rank term: expected transposed terms, found forward ones"
+                                : "low-rank term: expected forward terms, found transposed ones");
+            }
             if (term.narrow.rows() != tokens || term.columnTo() > columns) {
                 throw new IllegalArgumentException(
                         "low-rank term: expected "

@@ -24,9 +24,11 @@ public final class MatMul {
     /// y = x Wᵀ + the terms, with as few passes over y as the number of tokens allows.
     ///
     /// @param x (tokens, inFeatures)
+    /// @param terms of the forward product
     /// @param y (tokens, outFeatures)
+    /// @throws IllegalArgumentException if a shape does not fit, or the terms are of the transposed product
     public static void multiply(Compute compute, Weight weight, Matrix x, LowRankTerms terms, Matrix y) {
-        terms.check(y.rows(), y.columns());
+        terms.check(false, y.rows(), y.columns());
         if (terms.isEmpty()) {
             multiply(compute, weight, x, y, false);
         } else if (isBlocked(weight, x.rows()) && terms.fitInBlock()) {
@@ -87,10 +89,13 @@ public final class MatMul {
         multiplyTransposed(compute, weight, gradOutput, gradInput, accumulate, null);
     }
 
-    /// gradInput (+)= gradOutput W + the terms, in one pass over gradInput.
+    /// gradInput (+)= gradOutput W + the terms, in one pass over gradInput unless the weight is widened or the ranks
+    /// are more than a block of its sums.
     ///
     /// @param gradOutput (tokens, outFeatures)
+    /// @param terms of the transposed product
     /// @param gradInput (tokens, inFeatures)
+    /// @throws IllegalArgumentException if a shape does not fit, or the terms are of the forward product
     public static void multiplyTransposed(
             Compute compute,
             Weight weight,
@@ -98,7 +103,7 @@ public final class MatMul {
             LowRankTerms terms,
             Matrix gradInput,
             boolean accumulate) {
-        terms.check(gradInput.rows(), gradInput.columns());
+        terms.check(true, gradInput.rows(), gradInput.columns());
         // A widened weight reads some of the columns, the terms may reach all.
         if (terms.isEmpty() || !terms.fitInBlock() || weight instanceof ExpandedWeight) {
             multiplyTransposed(compute, weight, gradOutput, gradInput, accumulate);

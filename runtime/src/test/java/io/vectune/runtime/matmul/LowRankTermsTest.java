@@ -164,12 +164,19 @@ class LowRankTermsTest {
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessage("low-rank term: expected a factor of rank 4, found 5");
         terms.addForward(h, random(20, 4, 2), 10);
+        assertThatThrownBy(() -> terms.addTransposed(h, random(4, 25, 6)))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessage("low-rank term: expected terms of one product, found forward and transposed ones");
         try (ThreadTeam team = ThreadTeam.of(1);
                 Compute compute = new Compute(team)) {
             Weight weight = weight(random(25, 6, 3));
             assertThatThrownBy(() -> MatMul.multiply(compute, weight, random(9, 6, 4), terms, random(9, 25, 5)))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("low-rank term: expected 9 tokens and at most 25 columns, found 9 and 30");
+            assertThatThrownBy(() ->
+                            MatMul.multiplyTransposed(compute, weight, random(9, 25, 7), terms, random(9, 6, 8), false))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("low-rank term: expected transposed terms, found forward ones");
         }
     }
 
