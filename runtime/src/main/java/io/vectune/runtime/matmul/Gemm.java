@@ -20,9 +20,9 @@ import org.jspecify.annotations.Nullable;
 /// first-level cache. A group of rows or panels takes the ranks that its part of the weight needs.
 ///
 /// Left and right are [Operand]s: matrices in either orientation, packed once a product into the form the kernels read,
-/// or weights, decoded block by block into the cache of the thread that multiplies with them. Blocks: k in equal
-/// steps of at most [TileKernels#MAX_DEPTH]; output in units of some hundred rows and columns, which are what the threads share out, so
-/// that each block of a weight is decoded by one thread, once for all tokens of the product.
+/// or weights, decoded block by block into the cache of the thread that multiplies with them. Blocks: k in equal steps of
+/// at most [TileKernels#MAX_DEPTH]; output in units, as large as [BlockSizes] has them, which are what the threads share
+/// out, so that each block of a weight is decoded by one thread, once for all tokens of a span.
 ///
 /// Which thread computes a unit, and how large the units are, does not change a bit: see [TileKernels].
 ///
@@ -90,6 +90,9 @@ final class Gemm implements ThreadTeam.Task {
 
     private static final Operand NONE = new Operand();
 
+    /// Read once: a product inside a region makes a `Gemm` of its own.
+    private static final BlockSizes OF_MACHINE = BlockSizes.of(CacheSizes.ofMachine());
+
     private final TileKernels kernels;
     private final int tileRows;
     private final int panelWidth;
@@ -132,7 +135,7 @@ final class Gemm implements ThreadTeam.Task {
     private int rightUnits;
 
     Gemm(int threads, TileKernels kernels) {
-        this(threads, kernels, BlockSizes.of(CacheSizes.ofMachine()));
+        this(threads, kernels, OF_MACHINE);
     }
 
     Gemm(int threads, TileKernels kernels, BlockSizes sizes) {
