@@ -2,12 +2,9 @@ package io.vectune.runtime.nn;
 
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
-import java.lang.foreign.Arena;
 
 /// The steps of [AdamW] of one session.
 final class AdamWTask extends SessionTask {
-    private static final Matrix NONE = Matrix.allocate(Arena.global(), 1, 1);
-
     private final Compute compute;
 
     // The step that runs.

@@ -2,7 +2,6 @@ package io.vectune.runtime.nn;
 
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
-import java.lang.foreign.Arena;
 import org.jspecify.annotations.Nullable;
 
 /// The regions of [Attention] of one session, with shapes checked by it.
@@ -18,7 +17,6 @@ final class AttentionTask extends SessionTask {
     }
 
     private static final AttentionKernel KERNEL = AttentionKernel.active();
-    private static final Matrix NONE = Matrix.allocate(Arena.global(), 1, 1);
     private static final AttentionShape NO_SHAPE = new AttentionShape(1, 1, 1);
 
     private final Compute compute;

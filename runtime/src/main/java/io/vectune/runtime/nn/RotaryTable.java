@@ -14,7 +14,6 @@ import io.vectune.runtime.tensor.Matrix;
 /// Frequencies and angles are rounded to f32 at each step where transformers does it. The table is immutable and holds
 /// the positions `[0, positions)`; whoever needs more builds a larger one.
 public final class RotaryTable {
-
     private final int headDim;
     private final int positions;
     private final float[] frequencies;

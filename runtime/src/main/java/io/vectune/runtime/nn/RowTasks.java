@@ -2,7 +2,6 @@ package io.vectune.runtime.nn;
 
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.tensor.Matrix;
-import java.lang.foreign.Arena;
 
 /// The row operations of one session.
 final class RowTasks extends SessionTask {
@@ -20,7 +19,6 @@ final class RowTasks extends SessionTask {
         ROTATE
     }
 
-    private static final Matrix NONE = Matrix.allocate(Arena.global(), 1, 1);
     private static final RmsNormKernel NORM = RmsNormKernel.active();
     private static final SwiGluKernel GATE = SwiGluKernel.active();
     private static final ElementwiseKernel ELEMENTWISE = ElementwiseKernel.active();

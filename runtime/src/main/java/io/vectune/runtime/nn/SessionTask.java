@@ -2,6 +2,8 @@ package io.vectune.runtime.nn;
 
 import io.vectune.runtime.compute.Compute;
 import io.vectune.runtime.compute.ThreadTeam;
+import io.vectune.runtime.tensor.Matrix;
+import java.lang.foreign.Arena;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Function;
 
@@ -11,6 +13,9 @@ import java.util.function.Function;
 /// A session runs one call of a family at a time. One inside a parallel region of the same session finds the task taken
 /// and gets its own.
 abstract class SessionTask implements ThreadTeam.Task {
+    /// Stands for a matrix while no call runs.
+    static final Matrix NONE = Matrix.allocate(Arena.global(), 1, 1);
+
     private final AtomicBoolean taken = new AtomicBoolean();
 
     /// The session's task of a type, taken until [#release].
