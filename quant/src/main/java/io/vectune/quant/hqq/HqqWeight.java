@@ -171,7 +171,7 @@ public final class HqqWeight implements QuantizedWeight {
     /// A run of rows is a run of words, unless it crosses from one slot of the words to the next.
     @Override
     public void readAhead(int rowFrom, int rowTo) {
-        long wordBytes = geometry().packing() == HqqPacking.I32_3 ? 4 : 1;
+        long wordBytes = geometry().packing().wordBytes();
         long from = (long) rowFrom * inFeatures() % codes.words();
         long count = Math.min((long) (rowTo - rowFrom) * inFeatures(), codes.words() - from);
         CacheLines.read(codes.packed(), wordBytes * from, wordBytes * count);
