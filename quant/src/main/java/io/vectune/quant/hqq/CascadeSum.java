@@ -13,6 +13,8 @@ import java.util.Arrays;
 ///
 /// The sums of level 0, over a unit of `step` rows each, do not depend on each other: many threads can make the units of
 /// a large sum, which has the same bits.
+/// Not for use by two threads at once.
+///
 /// Source: aten/native/cpu/SumKernel.cpp (cascade_sum), the order that is used without AVX-512 dispatch.
 public final class CascadeSum {
     /// Lanes of a row.

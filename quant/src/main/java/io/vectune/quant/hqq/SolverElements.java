@@ -78,7 +78,8 @@ final class SolverElements {
 
     /// Targets and the sum of errors of a full unit whose groups are whole rows.
     ///
-    /// @return false if the unit is not full, or an error may shrink to more than zero: nothing of it is done
+    /// @return false if the unit is not full, or an error may shrink to more than zero: then what was written has no
+    ///   meaning, and all of the unit is to be done again
     boolean stepUnit(int unit, int groupSize, float[] targets, int targetsFrom) {
         if (!isFull(unit)) {
             return false;

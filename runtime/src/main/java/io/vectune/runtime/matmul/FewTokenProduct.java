@@ -34,7 +34,7 @@ final class FewTokenProduct implements ThreadTeam.Task {
     /// whole.
     private static final int DEPTH_STEP = 256;
 
-    /// The fewest tokens of a tile: a single token is multiplied with a row of anything beside it.
+    /// The fewest tokens that a tile computes: a single one is multiplied beside the next row, whatever that holds.
     private static final int MIN_TILE = 2;
 
     /// Multiply-adds below which a product is not worth waking a second thread: about 10 microseconds of one core.
@@ -171,7 +171,7 @@ final class FewTokenProduct implements ThreadTeam.Task {
         kernels.multiply(size, depth, local.weights, weightsAt, packed, xAt + token * STRIDE, local.sums, at);
     }
 
-    /// Tiles share the tokens evenly, so that with two tokens or more the smallest has two.
+    /// Tiles share the tokens evenly, the last one having the most: the row behind a tile of one token can be read.
     private int firstToken(int tile) {
         return tokens * tile / tiles;
     }
