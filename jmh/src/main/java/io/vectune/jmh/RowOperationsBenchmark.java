@@ -27,6 +27,8 @@ import org.openjdk.jmh.annotations.Warmup;
 @Warmup(iterations = 4, time = 500, timeUnit = TimeUnit.MILLISECONDS)
 @Measurement(iterations = 5, time = 500, timeUnit = TimeUnit.MILLISECONDS)
 public class RowOperationsBenchmark {
+    private static final AdamW ADAM_W = AdamW.withDefaults(0);
+
     private static final float EPS = 1e-5f;
 
     /// Activations (tokens, features); 4 x 256 tokens of SmolLM2-135M and a size beyond the caches.
@@ -145,7 +147,7 @@ public class RowOperationsBenchmark {
     @Benchmark
     public void adamW(Rows rows, Rates rates) {
         // Parameter, gradient, first and second moment are read, all but the gradient written.
-        AdamW.withDefaults(0).step(rows.compute, 1000, 1e-9, rows.gradX, rows.z, rows.gradY, rows.secondMoment);
+        ADAM_W.step(rows.compute, 1000, 1e-9, rows.gradX, rows.z, rows.gradY, rows.secondMoment);
         rates.add(rows, 0, rows.bytes(7));
     }
 }
