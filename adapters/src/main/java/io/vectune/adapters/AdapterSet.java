@@ -212,12 +212,28 @@ public final class AdapterSet implements AutoCloseable {
         if (site.part() == LayerSite.Part.EMBEDDING || site.outputHead()) {
             for (Map.Entry<String, List<Integer>> entry : config.tokens().entrySet()) {
                 if (isPart(site.name(), entry.getKey())) {
+                    requireFree(site.name(), entry.getKey());
                     return new TrainableTokens(site, entry.getValue(), TrainableTokens.KEY_BESIDE, arena);
                 }
             }
         }
         boolean tuned = config.biases() == AdapterConfig.Biases.ALL && site.bias() != null;
         return tuned && !adapters.containsKey(site.name()) ? new BiasTuned(site, null, arena) : null;
+    }
+
+    // Tokens would replace the adapter that the layer has.
+    private void requireFree(String module, String tokens) {
+        Adapter other = adapters.get(module);
+        if (other != null) {
+            throw new VectuneException(
+                    "trainable_token_indices: "
+                            + tokens
+                            + ": expected a layer without another adapter, found "
+                            + other.kind()
+                            + " on "
+                            + module
+                            + "; name it there or in target_modules, not in both");
+        }
     }
 
     private void checkSaved(AdapterConfig config) {

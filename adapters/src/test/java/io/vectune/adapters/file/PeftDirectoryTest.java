@@ -183,6 +183,23 @@ class PeftDirectoryTest {
         }
     }
 
+    @Test
+    void tokensOfAHeadThatHasAnAdapterAreRefused() {
+        Map<String, Object> options =
+                Map.of(
+                        "r",
+                        2,
+                        "target_modules",
+                        List.of("lm_head"),
+                        "trainable_token_indices",
+                        Map.of("lm_head", List.of(3, 7)));
+        assertThatThrownBy(() -> AdapterSet.create(AdapterConfig.of("lora", options), sites, compute, 1).close())
+                .isInstanceOf(VectuneException.class)
+                .hasMessage(
+                        "trainable_token_indices: lm_head: expected a layer without another adapter, found lora on"
+                                + " lm_head; name it there or in target_modules, not in both");
+    }
+
     @ParameterizedTest
     @CsvSource({"oft,module_dropout", "loha,rank_dropout", "lokr,module_dropout"})
     void dropoutsThatAreNotDrawnHereOnlyForbidTraining(String kind, String field) throws IOException {
