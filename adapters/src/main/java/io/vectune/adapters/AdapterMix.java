@@ -102,7 +102,8 @@ public abstract class AdapterMix implements Adapter {
         return numbered(members.stream().flatMap(Optional::stream).toList());
     }
 
-    /// The parameters of several adapters, named after their place: `0.loraA`.
+    /// The parameters of several adapters, named after their place: `0.loraA`. They keep the form of their own files,
+    /// from which LoRA+ knows its groups.
     static List<AdapterParameter> numbered(List<Adapter> adapters) {
         List<AdapterParameter> parameters = new ArrayList<>();
         for (int index = 0; index < adapters.size(); index++) {
@@ -113,7 +114,7 @@ public abstract class AdapterMix implements Adapter {
                                 parameter.values(),
                                 parameter.trainable(),
                                 parameter.role(),
-                                null));
+                                parameter.stored()));
             }
         }
         return parameters;

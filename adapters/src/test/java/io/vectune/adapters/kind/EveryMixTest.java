@@ -294,6 +294,16 @@ class EveryMixTest {
         }
     }
 
+    // The groups of LoRA+ follow from it.
+    @Test
+    void parametersKeepTheFormOfTheirFiles() {
+        LayerSite site = site("f32");
+        Adapter dora = trained("dora", site, 1);
+        Adapter mix = new MixedAdapter(site, List.of(Optional.empty(), Optional.of(dora)));
+        assertThat(mix.parameters().stream().map(parameter -> String.valueOf(parameter.stored())).toList())
+                .isEqualTo(dora.parameters().stream().map(parameter -> String.valueOf(parameter.stored())).toList());
+    }
+
     @Test
     void refusesAdaptersOfOtherParts() {
         LayerSite norm =
