@@ -11,8 +11,8 @@ import org.jspecify.annotations.Nullable;
 /// @param weight the frozen weight (outFeatures, inFeatures)
 /// @param bias (1, outFeatures), or null
 /// @param x the layer's input (tokens, inFeatures), unchanged between forward and backward
-/// @param saved at least [Adapter#savedFloats] floats as one row, filled by forward and read by backward; null in
-///   inference
+/// @param saved at least [Adapter#savedFloats] floats as one row, filled by forward and read by backward; null where no
+///   backward follows: in inference, or in training where forward is computed again before its backward
 /// @param options what belongs to the call and not to the adapter
 public record AdapterCall(
         Compute compute, Weight weight, @Nullable Matrix bias, Matrix x, @Nullable Matrix saved, CallOptions options) {

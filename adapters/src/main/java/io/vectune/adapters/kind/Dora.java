@@ -213,7 +213,11 @@ public final class Dora implements ProductMap {
             long mark = workspace.mark();
             Matrix product = call.savedOrTemporary(before, tokens, outFeatures());
             LowRankTerms terms = new LowRankTerms();
-            terms.addForward(call.saved(0, tokens, rank), loraB, 0);
+            if (call.saved() == null) {
+                addTerms(call, terms, 0);
+            } else {
+                terms.addForward(call.saved(0, tokens, rank), loraB, 0);
+            }
             MatMul.multiply(compute, call.weight(), path.input(call), terms, product);
             RowKernels.addScaledColumns(compute, y, product, factorMinusOne);
             RowKernels.addRow(compute, y, call.bias());

@@ -4,7 +4,9 @@ import static io.vectune.adapters.kind.LoraTest.get;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.vectune.adapters.Adapter;
+import io.vectune.adapters.AdapterCall;
 import io.vectune.adapters.CallOptions;
+import io.vectune.runtime.tensor.Matrix;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 
@@ -65,6 +67,23 @@ class DoraTest {
                 bench.check(adapter, CallOptions.INFERENCE, oracle(4, 2), RTOL);
                 bench.checkMerge(adapter, oracle(4, 2), RTOL);
             }
+        }
+    }
+
+    // As in a block whose forward is computed again before its backward.
+    @Test
+    void dropsTheSameWhereNothingIsSaved() {
+        try (AdapterBench bench = new AdapterBench(true, 2)) {
+            Adapter adapter = bench.create("dora", Map.of("r", 4, "lora_alpha", 4, "lora_dropout", 0.4));
+            bench.perturb(adapter, 0.3);
+            AdapterCall saving = bench.call(adapter, new CallOptions(true, 3));
+            Matrix expected = bench.matrix(AdapterBench.TOKENS, AdapterBench.OUT);
+            adapter.forward(saving, expected);
+            AdapterCall plain =
+                    new AdapterCall(bench.compute, saving.weight(), saving.bias(), saving.x(), null, saving.options());
+            Matrix found = bench.matrix(AdapterBench.TOKENS, AdapterBench.OUT);
+            adapter.forward(plain, found);
+            assertThat(found.toArray()).containsExactly(expected.toArray());
         }
     }
 
