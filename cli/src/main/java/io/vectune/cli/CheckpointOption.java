@@ -15,7 +15,12 @@ final class CheckpointOption {
     @SuppressWarnings("NullAway.Init")
     private Path model;
 
-    /// The path as the user gave it; of a pipeline's directory its Flux transformer.
+    /// The path as the user gave it.
+    Path given() {
+        return model;
+    }
+
+    /// What is read: the given path, or of a pipeline's directory its Flux transformer.
     Path path() {
         return FluxLoader.directory(model);
     }

@@ -48,7 +48,7 @@ final class DequantizeCommand implements Callable<Integer> {
     public Integer call() {
         Output output = Output.of(spec);
         DType type = DtypeOption.parse(dtype);
-        Inputs.of(model.path()).keepApart("--out", out.path());
+        Inputs.of(model.given()).keepApart("--out", out.path());
         Consumer<String> each = layer -> {};
         int layers;
         try (ThreadTeam team = ThreadTeam.ofPhysicalCores();

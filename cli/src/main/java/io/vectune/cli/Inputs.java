@@ -1,5 +1,6 @@
 package io.vectune.cli;
 
+import io.vectune.models.load.FluxLoader;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,12 +14,13 @@ final class Inputs {
 
     private Inputs() {}
 
-    /// @param paths files or directories; null for an option that is not given
+    /// @param paths files or directories, a pipeline's with its Flux transformer; null for an option that is not given
     static Inputs of(@Nullable Path... paths) {
         Inputs inputs = new Inputs();
         for (Path path : paths) {
             if (path != null && Files.exists(path)) {
                 inputs.files.add(real(path));
+                inputs.files.add(real(FluxLoader.directory(path)));
             }
         }
         return inputs;

@@ -213,6 +213,29 @@ class FluxCommandTest {
     }
 
     @Test
+    void refusesToReplaceATransformerOrItsPipeline() throws IOException {
+        Path inner = Files.createDirectories(directory.resolve("pipeline/transformer"));
+        try (DirectoryStream<Path> files = Files.newDirectoryStream(Path.of(DEV))) {
+            for (Path file : files) {
+                Files.copy(file, inner.resolve(file.getFileName()));
+            }
+        }
+        for (String out : List.of(path("pipeline"), path("pipeline/transformer"))) {
+            List<String> places = List.of("--model", path("pipeline"), "--out", out, "--force");
+            refuse(2, joined("quantize", places, "--method", "int8"), "--out " + out, "place of its own");
+            refuse(2, joined("dequantize", places), "--out " + out, "place of its own");
+            refuse(2, joined("merge", places, "--adapter", CONTROL), "--out " + out, "place of its own");
+        }
+    }
+
+    private static List<String> joined(String command, List<String> options, String... more) {
+        List<String> all = new ArrayList<>(List.of(command));
+        all.addAll(options);
+        all.addAll(List.of(more));
+        return all;
+    }
+
+    @Test
     void mergesIntoADenseTransformer() {
         succeed("merge", "--model", DEV, "--adapter", CONTROL + "=0.85", "--out", path("m"));
         assertThat(err).contains("50 layers changed");
