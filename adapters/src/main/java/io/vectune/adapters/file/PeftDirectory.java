@@ -132,7 +132,12 @@ public final class PeftDirectory {
                         compute);
         List<String> unexpected = new ArrayList<>(source.names());
         unexpected.removeAll(used);
-        unexpected.removeAll(BaseCopies.equalToTheModels(source, prefix, sites, unexpected));
+        try {
+            unexpected.removeAll(BaseCopies.equalToTheModels(source, prefix, sites, unexpected));
+        } catch (RuntimeException e) {
+            set.close();
+            throw e;
+        }
         if (!missing.isEmpty() || !unexpected.isEmpty()) {
             set.close();
             throw new FileFormatException(difference(source.origin(), missing, unexpected));
