@@ -1,6 +1,7 @@
 package io.vectune.adapters.kind;
 
 import io.vectune.adapters.ConfigFields;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -8,10 +9,10 @@ import org.jspecify.annotations.Nullable;
 /// Dropouts that a kind does not draw in training. An adapter that was trained with them computes the same as any other
 /// and keeps the fields in its files; only training it further is refused.
 ///
-/// @param fields field to value, as the configuration has them
+/// @param fields field to value, as the configuration has them, in a fixed order
 record UndrawnDropouts(Map<String, Object> fields) {
     UndrawnDropouts {
-        fields = Map.copyOf(fields);
+        fields = Collections.unmodifiableMap(new LinkedHashMap<>(fields));
     }
 
     /// Reads probabilities.
