@@ -124,7 +124,8 @@ public final class ConfigFields {
         for (Map.Entry<?, ?> entry : map.entrySet()) {
             if (!(entry.getValue() instanceof Number number)
                     || !(number.doubleValue() > 0 && Float.isFinite(number.floatValue()))) {
-                throw wrong(field + "[" + entry.getKey() + "]", "a positive number", entry.getValue());
+                throw wrong(
+                        field + "[" + entry.getKey() + "]", "a positive number in the range of f32", entry.getValue());
             }
             result.put(String.valueOf(entry.getKey()), number.doubleValue());
         }
