@@ -150,25 +150,24 @@ public record TopSvd(double[] u, double[] s, double[] v) {
         double residual = Double.POSITIVE_INFINITY;
         for (int cycle = 0; cycle < cycles; cycle++) {
             orthonormalize(basis, 0, block);
-            for (int step = 1; step < DEPTH; step++) {
-                Matrix last = basis.rows((step - 1) * block, step * block);
-                Matrix next = basis.rows(step * block, (step + 1) * block);
-                MatMul.multiply(compute, weight, last, product, false);
-                MatMul.multiplyTransposed(compute, weight, product, next, false);
-                if (step == 1 && cycle > 0) {
-                    double before = residual;
-                    residual = residual(last, next, s, rank);
-                    if (residual <= CONVERGED || (residual <= ROUNDING && residual > before / 2)) {
-                        cycle = cycles;
-                        break;
-                    }
+            Matrix first = basis.rows(0, block);
+            Matrix second = basis.rows(block, 2 * block);
+            gramProduct(compute, weight, first, product, second);
+            if (cycle > 0) {
+                double before = residual;
+                residual = residual(first, second, s, rank);
+                if (residual <= CONVERGED || (residual <= ROUNDING && residual > before / 2)) {
+                    break;
                 }
+            }
+            orthonormalize(basis, block, 2 * block);
+            for (int step = 2; step < DEPTH; step++) {
+                Matrix last = basis.rows((step - 1) * block, step * block);
+                gramProduct(compute, weight, last, product, basis.rows(step * block, (step + 1) * block));
                 orthonormalize(basis, step * block, (step + 1) * block);
             }
-            if (cycle < cycles) {
-                rayleighRitz(compute, weight, basis, image, s, right, left);
-                basis.rows(0, block).copyFrom(right);
-            }
+            rayleighRitz(compute, weight, basis, image, s, right, left);
+            first.copyFrom(right);
         }
         double[] v = new double[rank * in];
         double[] u = new double[out * rank];
@@ -182,6 +181,12 @@ public record TopSvd(double[] u, double[] s, double[] v) {
         }
         workspace.release(mark);
         return new TopSvd(u, Arrays.copyOf(s, rank), v).withFixedSigns(out, in);
+    }
+
+    // next = WᵀW last.
+    private static void gramProduct(Compute compute, Weight weight, Matrix last, Matrix product, Matrix next) {
+        MatMul.multiply(compute, weight, last, product, false);
+        MatMul.multiplyTransposed(compute, weight, product, next, false);
     }
 
     // The largest |next_k - s_k^2 last_k| / s_0^2 of the first rows, next = WᵀW last.
