@@ -65,8 +65,7 @@ public final class FluxAdapterFile {
     /// @throws VectuneException if the file is malformed, or holds something that has no place in the transformer
     public static FluxAdapter read(Path path, FluxConfig config, Arena arena) {
         Path file = locate(path);
-        Path settings = settings(path, file);
-        AlphaRule rule = Files.isRegularFile(settings) ? AlphaRule.ofFile(settings) : AlphaRule.NONE;
+        AlphaRule rule = rule(path, file);
         try (Arena mapping = Arena.ofShared()) {
             SafetensorsFile source = SafetensorsFile.open(file, mapping);
             String metadata = source.metadata().get(AlphaRule.METADATA);
@@ -92,11 +91,12 @@ public final class FluxAdapterFile {
         throw new VectuneException(path + ": expected " + DIFFUSERS_FILE + " or " + PEFT_FILE + ", found neither");
     }
 
-    /// The configuration of PEFT that belongs to the file: beside it, also where the file itself is named.
-    private static Path settings(Path path, Path file) {
-        return Files.isDirectory(path) || file.endsWith(PEFT_FILE)
-                ? file.resolveSibling(PEFT_CONFIG)
-                : path.resolve(PEFT_CONFIG);
+    /// What PEFT's configuration beside the file says, if one belongs to it: to any file of a named directory, and to
+    /// PEFT's own file where that is named.
+    private static AlphaRule rule(Path path, Path file) {
+        Path settings = file.resolveSibling(PEFT_CONFIG);
+        boolean belongs = Files.isDirectory(path) || file.endsWith(PEFT_FILE);
+        return belongs && Files.isRegularFile(settings) ? AlphaRule.ofFile(settings) : AlphaRule.NONE;
     }
 
     private static String name(Path file) {
