@@ -29,6 +29,7 @@ public record CallOptions(boolean training, long dropoutSeed, Steering steering,
     /// The options of a call over some of the rows, put together in their order.
     ///
     /// @param rows ascending
+    /// @throws IndexOutOfBoundsException if groups or steering coefficients do not cover one of them
     public CallOptions select(int[] rows) {
         RowGroups selected = groups.runs().isEmpty() ? groups : groups.select(rows);
         return new CallOptions(training, dropoutSeed, steering.select(rows), selected);

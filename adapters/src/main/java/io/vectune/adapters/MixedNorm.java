@@ -8,7 +8,7 @@ import org.jspecify.annotations.Nullable;
 
 /// A norm whose rows are scaled differently: by the scale of the row's adapter, or by the base's.
 ///
-/// A host that fuses norm and scale takes [#memberOf] a run of rows and calls its norm run by run; [#forward] and
+/// A host that fuses norm and scale takes [#scaleOf] each run of rows and calls its norm run by run; [#forward] and
 /// [#backward] are for normalized rows, as those of [NormScale].
 public final class MixedNorm extends AdapterMix {
     /// @param members by the index that row groups name; empty where a set has no adapter for this norm

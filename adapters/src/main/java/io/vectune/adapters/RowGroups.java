@@ -31,6 +31,7 @@ public record RowGroups(List<Run> runs) {
     /// The groups of some of the rows, put together in their order.
     ///
     /// @param rows ascending
+    /// @throws IndexOutOfBoundsException if the groups do not cover one of them
     public RowGroups select(int[] rows) {
         List<Run> selected = new ArrayList<>();
         int run = 0;

@@ -69,7 +69,9 @@ public final class Steering {
         return new Steering(1, Arrays.copyOfRange(perRow, from, to));
     }
 
-    /// The coefficients of some of the rows.
+    /// The coefficients of some of the rows, in their order.
+    ///
+    /// @throws IndexOutOfBoundsException if a row has none
     public Steering select(int[] rows) {
         if (perRow.length == 0) {
             return this;

@@ -97,7 +97,7 @@ final class BaseCopies {
         return type == DType.F16 ? 0x1p-25f : 0;
     }
 
-    // A unit in the last place, relative.
+    // Half a unit in the last place, relative.
     private static float rounding(DType type) {
         return switch (type) {
             case BF16 -> 0x1p-8f;

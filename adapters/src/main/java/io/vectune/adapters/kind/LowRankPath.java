@@ -17,8 +17,8 @@ import org.jspecify.annotations.Nullable;
 /// The frozen product takes it along: what is left are the narrow products h = s x̃ Aᵀ and gradH = s gradY B, and the
 /// gradients of the factors.
 ///
-/// Shapes x (tokens, inFeatures), A (rank, inFeatures), B (outFeatures, rank), h (tokens, rank) Cost 2 tokens rank
-/// (inFeatures + outFeatures) flops forward, twice that backward
+/// Shapes are x (tokens, inFeatures), A (rank, inFeatures), B (outFeatures, rank), h (tokens, rank). The cost is 2
+/// tokens rank (inFeatures + outFeatures) flop forward, twice that backward.
 final class LowRankPath {
     private final double dropout;
     private final long stream;

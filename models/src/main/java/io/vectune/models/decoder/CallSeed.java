@@ -27,7 +27,7 @@ record CallSeed(CallOptions options, boolean training, long seed) {
         return training ? new CallSeed(options, true, mix(seed + index)) : this;
     }
 
-    /// Whether rows differ in adapter or steering, so that a call must see all rows of the batch in their order.
+    /// Whether rows differ in adapter or steering, so that a call must see the rows that its options are for.
     boolean hasRowOptions() {
         return !options.groups().equals(RowGroups.NONE) || !options.steering().isUniform();
     }

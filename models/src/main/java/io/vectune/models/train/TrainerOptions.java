@@ -7,7 +7,7 @@ package io.vectune.models.train;
 /// @param gradientCheckpointing keeps only the inputs of the layers and computes the layers again in backward
 /// @param outputFactorRatio learning rate of output factors (lora_B) and vectors (magnitudes, biases) over that of all
 ///   others: LoRA+ (Hayou et al. 2024, arXiv 2402.12354) with PEFT's groups; 1 for none
-/// @param decayScales whether weight decay also acts on magnitudes, gates and biases
+/// @param decayScales whether weight decay also acts on magnitudes, gates and biases; on biases not with LoRA+
 /// @param seed of the dropout masks
 public record TrainerOptions(
         double learningRate,
