@@ -80,6 +80,12 @@ public interface AdapterRecipe {
         return null;
     }
 
+    /// Refuses an adapter of a file whose function also depends on what neither the file nor the base holds.
+    ///
+    /// @param where the file or the layer, for the message
+    /// @throws io.vectune.runtime.VectuneException naming the field
+    default void requireRepeatable(String where) {}
+
     /// Completes an adapter whose stored parameters a file has filled: what files do not hold is recomputed.
     default void complete(Adapter adapter, LayerSite site, Initialization initialization) {}
 }

@@ -181,6 +181,7 @@ public final class PeftDirectory {
     /// @param arena the tensors' memory
     static StoredAdapter stored(Path directory, Arena arena) {
         AdapterConfig config = readConfig(directory);
+        config.recipe().requireRepeatable(directory.toString());
         SafetensorsFile file = SafetensorsFile.open(directory.resolve(WEIGHTS), arena);
         Map<String, Map<String, Tensor>> modules = new LinkedHashMap<>();
         for (String name : file.names()) {

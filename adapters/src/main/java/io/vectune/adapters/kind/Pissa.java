@@ -211,16 +211,21 @@ public final class Pissa extends LayerAdapter implements ProductMap, LowRankForm
         }
 
         @Override
-        public void complete(Adapter adapter, LayerSite site, Initialization initialization) {
+        public void requireRepeatable(String where) {
             if (config.start().iterations() > 0) {
                 throw new VectuneException(
-                        site.name()
+                        where
                                 + ": init_lora_weights: expected a start that can be computed again, found pissa_niter_"
                                 + config.start().iterations()
                                 + ", whose base PEFT draws at random and does not save; save it with PEFT's"
                                 + " path_initial_model_for_weight_conversion, or set pissa to take the exact decomposition in"
                                 + " its place");
             }
+        }
+
+        @Override
+        public void complete(Adapter adapter, LayerSite site, Initialization initialization) {
+            requireRepeatable(site.name());
             ((Pissa) adapter).start(config, site, initialization);
         }
     }

@@ -223,6 +223,23 @@ class PeftDirectoryTest {
                 .hasMessageContaining("expected 0 to train");
     }
 
+    // Without its model a file is only renamed, and would then name a start that it does not have.
+    @Test
+    void aStartThatPeftDrawsAtRandomIsNotRenamed() throws IOException {
+        Path target = directory.resolve("pissa");
+        try (AdapterSet set = AdapterSet.create(AdapterConfig.of("pissa", Map.of("r", 2)), sites, compute, 1)) {
+            PeftDirectory.write(set, target, false);
+        }
+        Path config = target.resolve(PeftDirectory.CONFIG);
+        Files.writeString(config, Files.readString(config).replace("\"pissa\"", "\"pissa_niter_4\""));
+        Path out = directory.resolve("renamed.safetensors");
+        assertThatThrownBy(() -> AdapterFiles.rename(target, out, AdapterFiles.Format.LORA_LITE, false))
+                .isInstanceOf(VectuneException.class)
+                .hasMessageContainingAll(
+                        target + ": init_lora_weights: expected a start that can be computed again", "pissa_niter_4");
+        assertThat(out).doesNotExist();
+    }
+
     @Test
     void refusesConfigurationsThatItCannotFollow() throws IOException {
         Path adapter = written(Map.of("r", 2));
