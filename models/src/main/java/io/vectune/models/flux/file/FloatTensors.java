@@ -67,7 +67,13 @@ record FloatTensors(TensorSource source, Arena arena) {
 
     /// The exception for a value that is not finite.
     FileFormatException notFinite(String name, float value) {
-        return new FileFormatException(source.origin() + ": " + name + ": expected finite values, found " + value);
+        return new FileFormatException(
+                source.origin()
+                        + ": "
+                        + name
+                        + ": expected finite values, found "
+                        + value
+                        + "; the file is damaged, make or fetch it again");
     }
 
     /// Rows of a tensor whose last axis is the columns.

@@ -164,7 +164,8 @@ public final class FluxAdapterFile {
                                 + ": "
                                 + name
                                 + ": expected zeros, as changes of whole weights are not supported, found "
-                                + change.getFloat(i));
+                                + change.getFloat(i)
+                                + "; extract the adapter without it");
             }
         }
     }

@@ -54,7 +54,8 @@ public final class FluxInputsFile {
                                 + ": "
                                 + name
                                 + ": expected no residuals of a ControlNet, which are not supported, found "
-                                + source.tensor(name));
+                                + source.tensor(name)
+                                + "; leave it out of the file");
             }
         }
         Tensor hidden = tensors.floats("hidden_states");
