@@ -13,6 +13,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /// A directory of results that appears at its target complete or not at all.
@@ -27,9 +28,11 @@ import org.jspecify.annotations.Nullable;
 ///         out.commit();
 ///     }
 public final class OutputDirectory implements AutoCloseable {
-    private static final Pattern WEIGHT_FILE =
-            Pattern.compile(
-                    "(model|adapter_model|diffusion_pytorch_model)(-\\d+-of-\\d+)?\\.safetensors(\\.index\\.json)?");
+    /// Weights of a model, and those of an adapter: new ones replace the old ones of their sort alone.
+    private static final List<Pattern> WEIGHT_FILES =
+            Stream.of("(model|diffusion_pytorch_model)", "adapter_model")
+                    .map(stem -> Pattern.compile(stem + "(-\\d+-of-\\d+)?\\.safetensors(\\.index\\.json)?"))
+                    .toList();
 
     private final Path target;
     private final Path temporary;
@@ -127,21 +130,27 @@ public final class OutputDirectory implements AutoCloseable {
             AtomicFile.move(temporary.resolve(file), to);
             written.add(file.toString());
         }
-        if (written.stream().anyMatch(name -> WEIGHT_FILE.matcher(name).matches())) {
-            List<Path> stale = new ArrayList<>();
-            try (DirectoryStream<Path> entries = Files.newDirectoryStream(target)) {
-                for (Path entry : entries) {
-                    String name = target.relativize(entry).toString();
-                    if (WEIGHT_FILE.matcher(name).matches() && !written.contains(name)) {
-                        stale.add(entry);
-                    }
-                }
-            }
-            for (Path entry : stale) {
-                Files.delete(entry);
+        for (Pattern weights : WEIGHT_FILES) {
+            if (written.stream().anyMatch(name -> weights.matcher(name).matches())) {
+                deleteStale(weights, written);
             }
         }
         deleteTree(temporary);
+    }
+
+    private void deleteStale(Pattern weights, Set<String> written) throws IOException {
+        List<Path> stale = new ArrayList<>();
+        try (DirectoryStream<Path> entries = Files.newDirectoryStream(target)) {
+            for (Path entry : entries) {
+                String name = target.relativize(entry).toString();
+                if (weights.matcher(name).matches() && !written.contains(name)) {
+                    stale.add(entry);
+                }
+            }
+        }
+        for (Path entry : stale) {
+            Files.delete(entry);
+        }
     }
 
     /// Gives up an uncommitted result; after a commit does nothing.

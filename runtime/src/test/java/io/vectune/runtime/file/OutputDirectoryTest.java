@@ -91,6 +91,20 @@ class OutputDirectoryTest {
     }
 
     @Test
+    void anAdapterLeavesTheWeightsOfAModelAlone() throws IOException {
+        Path target = Files.createDirectory(folder.resolve("out"));
+        for (String name : new String[] {"model.safetensors", "adapter_model-00001-of-00002.safetensors"}) {
+            Files.writeString(target.resolve(name), "old");
+        }
+        try (OutputDirectory out = OutputDirectory.create(target, true)) {
+            AtomicFile.write(out.path().resolve("adapter_model.safetensors"), "new");
+            out.commit();
+        }
+        assertThat(list(target)).containsExactly("adapter_model.safetensors", "model.safetensors");
+        assertThat(target.resolve("model.safetensors")).hasContent("old");
+    }
+
+    @Test
     void jsonIsStrict() throws IOException {
         Path file = folder.resolve("config.json");
         Files.writeString(file, "{\"a\": 1,\n \"a\": 2}");
