@@ -138,7 +138,7 @@ final class TuneCommand implements Callable<Integer> {
         if (checkpointEvery < 0) {
             throw new UsageException("--checkpoint-every: expected at least 0, found " + checkpointEvery);
         }
-        checkLog();
+        checkPlaces();
         if (FluxLoader.isOne(model.path())) {
             return tuneFlux(output);
         }
@@ -166,8 +166,9 @@ final class TuneCommand implements Callable<Integer> {
         return 0;
     }
 
-    /// The log replaces no input, and no other file unless that is asked for.
-    private void checkLog() {
+    /// The adapter does not replace the model, the log no input, and no other file unless that is asked for.
+    private void checkPlaces() {
+        Inputs.of(model.path()).keepApart("--out", out.path());
         Inputs.of(model.path(), data.path(), start.initFrom).keepApart("--log", log);
         if (log != null && !resume && !out.force() && Files.isRegularFile(log)) {
             throw new UsageException("--log " + log + ": already exists; choose another or use --force to replace it");

@@ -271,6 +271,11 @@ class CommandLineTest {
         assertOneLine(
                 2, run("quantize", "--model", file, "--method", "hqq", "--out", source, "--force"), "--out", "input");
         assertOneLine(2, run("dequantize", "--model", source, "--out", source, "--force"), "--out", "input");
+        assertOneLine(
+                2,
+                run("tune", "--model", source, "--data", rows, "--method", "lora", "--out", source, "--force"),
+                "--out",
+                "input");
         String kept = Files.readString(Path.of(rows));
         String[] tune = {"tune", "--model", source, "--data", rows, "--method", "lora", "--out", path("a"), "--log"};
         List<String> arguments = new ArrayList<>(List.of(tune));
