@@ -64,11 +64,7 @@ public final class DenseWeight implements Weight {
     @Override
     public int fewTokens() {
         // docs/benchmarks/few-tokens.md
-        return switch (tensor.dtype()) {
-            case F32 -> 6;
-            case BF16 -> 3;
-            default -> 1;
-        };
+        return tensor.dtype() == DType.F32 ? 6 : 1;
     }
 
     @Override
