@@ -43,14 +43,14 @@ final class FewTokenProduct implements ThreadTeam.Task {
     /// Buffers of one worker.
     private static final class Local {
         private final float[] weights = new float[DECODED_ROWS * STRIDE];
-        private float[] sums = new float[0];
-        private float[] rows = new float[0];
+        private final Scratch sums = new Scratch();
+        private final Scratch rows = new Scratch();
     }
 
     private final DotKernels kernels;
     private final NarrowKernels copies;
     private final Local[] locals;
-    private float[] packed = new float[0];
+    private final Scratch packed = new Scratch();
 
     // The product that runs: written before a region, read by its workers.
     private @Nullable Weight weight;
@@ -76,13 +76,13 @@ final class FewTokenProduct implements ThreadTeam.Task {
         this.result = y;
         this.accumulate = accumulate;
         this.tokens = x.rows();
-        this.tiles = units(tokens, kernels.maxTokens());
+        this.tiles = Math.ceilDiv(tokens, kernels.maxTokens());
         pack(x);
         for (Local local : locals) {
-            local.sums = grown(local.sums, UNIT_ROWS / ROWS * tiles * kernels.slots() * kernels.lanes());
-            local.rows = grown(local.rows, tokens * UNIT_ROWS);
+            local.sums.ofLength(UNIT_ROWS / ROWS * tiles * kernels.slots() * kernels.lanes());
+            local.rows.ofLength(tokens * UNIT_ROWS);
         }
-        int units = units(weight.outFeatures(), UNIT_ROWS);
+        int units = Math.ceilDiv(weight.outFeatures(), UNIT_ROWS);
         long work = (long) weight.outFeatures() * weight.inFeatures() * tokens;
         try {
             team.run(units, work < SERIAL_BELOW ? units : 1, this);
@@ -95,13 +95,13 @@ final class FewTokenProduct implements ThreadTeam.Task {
     /// x in strips of k of equal depth, rows of [DotKernels#STRIDE] floats.
     private void pack(Matrix x) {
         int columns = x.columns();
-        int strips = Math.max(1, units(columns, MAX_DEPTH));
-        stripDepth = units(units(columns, strips), DEPTH_STEP) * DEPTH_STEP;
-        packed = grown(packed, Math.multiplyExact(strips, stripLength()));
+        int strips = Math.max(1, Math.ceilDiv(columns, MAX_DEPTH));
+        stripDepth = Math.ceilDiv(Math.ceilDiv(columns, strips), DEPTH_STEP) * DEPTH_STEP;
+        float[] target = packed.ofLength(Math.multiplyExact(strips, stripLength()));
         for (int k = 0, at = 0; k < columns; k += stripDepth, at += stripLength()) {
             int depth = Math.min(stripDepth, columns - k);
-            copies.load(x.segment(), x.offset() + 4L * k, x.stride(), tokens, depth, packed, at, STRIDE);
-            pad(packed, at, tokens, depth);
+            copies.load(x.segment(), x.offset() + 4L * k, x.stride(), tokens, depth, target, at, STRIDE);
+            pad(target, at, tokens, depth);
         }
     }
 
@@ -118,15 +118,7 @@ final class FewTokenProduct implements ThreadTeam.Task {
     }
 
     private int padded(int depth) {
-        return units(depth, kernels.lanes()) * kernels.lanes();
-    }
-
-    private static int units(int size, int most) {
-        return (size + most - 1) / most;
-    }
-
-    private static float[] grown(float[] buffer, int length) {
-        return buffer.length >= length ? buffer : new float[length];
+        return Math.ceilDiv(depth, kernels.lanes()) * kernels.lanes();
     }
 
     @Override
@@ -145,8 +137,8 @@ final class FewTokenProduct implements ThreadTeam.Task {
     private void multiply(Weight format, int first, int rows, Matrix y, Local local) {
         int columns = format.inFeatures();
         format.readAhead(first, first + rows);
-        int slots = units(rows, ROWS) * tiles * kernels.slots();
-        Arrays.fill(local.sums, 0, slots * kernels.lanes(), 0f);
+        int slots = Math.ceilDiv(rows, ROWS) * tiles * kernels.slots();
+        Arrays.fill(local.sums.array(), 0, slots * kernels.lanes(), 0f);
         for (int k = 0, xAt = 0; k < columns; k += stripDepth, xAt += stripLength()) {
             int depth = Math.min(stripDepth, columns - k);
             for (int row = 0; row < rows; row += DECODED_ROWS) {
@@ -160,7 +152,7 @@ final class FewTokenProduct implements ThreadTeam.Task {
                 }
             }
         }
-        kernels.fold(local.sums, slots);
+        kernels.fold(local.sums.array(), slots);
         write(first, rows, y, local);
     }
 
@@ -168,7 +160,8 @@ final class FewTokenProduct implements ThreadTeam.Task {
         int token = firstToken(tile);
         int size = Math.max(MIN_TILE, firstToken(tile + 1) - token);
         int at = (row / ROWS * tiles + tile) * kernels.slots() * kernels.lanes();
-        kernels.multiply(size, depth, local.weights, weightsAt, packed, xAt + token * STRIDE, local.sums, at);
+        kernels.multiply(
+                size, depth, local.weights, weightsAt, packed.array(), xAt + token * STRIDE, local.sums.array(), at);
     }
 
     /// Tiles share the tokens evenly, the last one having the most: the row behind a tile of one token can be read.
@@ -181,11 +174,11 @@ final class FewTokenProduct implements ThreadTeam.Task {
             for (int tile = 0; tile < tiles; tile++) {
                 int from = (row / ROWS * tiles + tile) * kernels.slots();
                 for (int token = firstToken(tile); token < firstToken(tile + 1); token++, from += ROWS) {
-                    System.arraycopy(local.sums, from, local.rows, token * UNIT_ROWS + row, ROWS);
+                    System.arraycopy(local.sums.array(), from, local.rows.array(), token * UNIT_ROWS + row, ROWS);
                 }
             }
         }
         long to = y.offset() + 4L * first;
-        copies.store(local.rows, UNIT_ROWS, 1f, y.segment(), to, y.stride(), tokens, rows, accumulate);
+        copies.store(local.rows.array(), UNIT_ROWS, 1f, y.segment(), to, y.stride(), tokens, rows, accumulate);
     }
 }

@@ -61,13 +61,13 @@ final class NarrowProduct implements ThreadTeam.Task {
 
     /// Buffers of one worker.
     private static final class Local {
-        private float[] wide = new float[0];
-        private float[] narrow = new float[0];
+        private final Scratch wide = new Scratch();
+        private final Scratch narrow = new Scratch();
     }
 
     private final NarrowKernels kernels;
     private final Local[] locals;
-    private float[] panel = new float[0];
+    private final Scratch panel = new Scratch();
 
     // The product that runs: written before a region, read by its workers.
     private Phase phase = Phase.PACK;
@@ -122,7 +122,7 @@ final class NarrowProduct implements ThreadTeam.Task {
         pack(team, b, !depthIsRows, a.columns(), width);
         wide = a;
         start(Phase.REDUCE, alpha, c, accumulate);
-        int units = units(a.rows(), NarrowKernels.REDUCE_ROWS);
+        int units = Math.ceilDiv(a.rows(), NarrowKernels.REDUCE_ROWS);
         run(team, units, (long) a.rows() * a.columns());
     }
 
@@ -135,7 +135,7 @@ final class NarrowProduct implements ThreadTeam.Task {
         pack(team, b, !depthIsRows, rank, panelStride);
         narrow = a;
         start(Phase.EXPAND, alpha, c, accumulate);
-        run(team, units(c.rows(), EXPAND_ROWS), (long) c.rows() * c.columns());
+        run(team, Math.ceilDiv(c.rows(), EXPAND_ROWS), (long) c.rows() * c.columns());
     }
 
     /// c (m, n) (+)= alpha aᵀ b, with a (k, m) and b (k, n), of which m or n is small.
@@ -148,9 +148,9 @@ final class NarrowProduct implements ThreadTeam.Task {
         pack(team, factor, false, factor.rows(), width);
         start(Phase.OUTER, alpha, c, accumulate);
         int columns = Math.max(a.columns(), b.columns());
-        int wanted = roundUp(units(columns, OUTER_COLUMNS), team.size());
-        unitColumns = roundUp(units(columns, wanted), 2 * kernels.lanes());
-        run(team, units(columns, unitColumns), (long) a.rows() * (a.columns() + b.columns()));
+        int wanted = roundUp(Math.ceilDiv(columns, OUTER_COLUMNS), team.size());
+        unitColumns = roundUp(Math.ceilDiv(columns, wanted), 2 * kernels.lanes());
+        run(team, Math.ceilDiv(columns, unitColumns), (long) a.rows() * (a.columns() + b.columns()));
     }
 
     private void start(Phase next, float factor, Matrix c, boolean adds) {
@@ -173,9 +173,7 @@ final class NarrowProduct implements ThreadTeam.Task {
     /// panel[row * stride + column] = matrix[row, column], or its transpose.
     private void pack(ThreadTeam team, Matrix matrix, boolean transpose, int rows, int stride) {
         int length = Math.multiplyExact(rows, stride);
-        if (panel.length < length) {
-            panel = new float[length];
-        }
+        panel.ofLength(length);
         phase = Phase.PACK;
         narrow = matrix;
         panelTransposed = transpose;
@@ -210,6 +208,7 @@ final class NarrowProduct implements ThreadTeam.Task {
 
     private void packRows(int from, int to, Local local) {
         Matrix matrix = required(narrow);
+        float[] target = panel.array();
         int columns = matrix.columns();
         if (!panelTransposed) {
             kernels.load(
@@ -218,18 +217,17 @@ final class NarrowProduct implements ThreadTeam.Task {
                     matrix.stride(),
                     to - from,
                     columns,
-                    panel,
+                    target,
                     from * packedStride,
                     packedStride);
             return;
         }
         int stride = packedStride;
-        local.narrow = grown(local.narrow, columns);
-        float[] row = local.narrow;
+        float[] row = local.narrow.ofLength(columns);
         for (int i = from; i < to; i++) {
             kernels.load(matrix.segment(), matrix.rowOffset(i), columns, 1, columns, row, 0, columns);
             for (int k = 0; k < columns; k++) {
-                panel[k * stride + i] = row[k];
+                target[k * stride + i] = row[k];
             }
         }
     }
@@ -242,15 +240,15 @@ final class NarrowProduct implements ThreadTeam.Task {
         int rows = Math.min(tile, a.rows() - row);
         int depth = Math.min(DEPTH, roundUp(a.columns(), 16));
         int stride = depth + 16;
-        local.wide = grown(local.wide, tile * stride);
-        local.narrow = grown(local.narrow, tile * width);
-        Arrays.fill(local.narrow, 0, tile * width, 0f);
+        float[] rowBlock = local.wide.ofLength(tile * stride);
+        float[] sums = local.narrow.ofLength(tile * width);
+        Arrays.fill(sums, 0, tile * width, 0f);
         for (int k = 0; k < a.columns(); k += DEPTH) {
             int count = Math.min(DEPTH, a.columns() - k);
-            kernels.load(a.segment(), a.rowOffset(row) + 4L * k, a.stride(), rows, count, local.wide, 0, stride);
-            kernels.reduce(count, local.wide, stride, panel, k * width, width, local.narrow);
+            kernels.load(a.segment(), a.rowOffset(row) + 4L * k, a.stride(), rows, count, rowBlock, 0, stride);
+            kernels.reduce(count, rowBlock, stride, panel.array(), k * width, width, sums);
         }
-        kernels.store(local.narrow, width, alpha, c.segment(), c.rowOffset(row), c.stride(), rows, rank, accumulate);
+        kernels.store(sums, width, alpha, c.segment(), c.rowOffset(row), c.stride(), rows, rank, accumulate);
     }
 
     private void expandUnit(int unit, Local local) {
@@ -258,10 +256,8 @@ final class NarrowProduct implements ThreadTeam.Task {
         Matrix c = required(result);
         int row = unit * EXPAND_ROWS;
         int rows = Math.min(EXPAND_ROWS, c.rows() - row);
-        local.narrow = grown(local.narrow, EXPAND_ROWS * rank);
-        local.wide = grown(local.wide, EXPAND_ROWS * (EXPAND_COLUMNS + 16));
-        float[] h = local.narrow;
-        float[] y = local.wide;
+        float[] h = local.narrow.ofLength(EXPAND_ROWS * rank);
+        float[] y = local.wide.ofLength(EXPAND_ROWS * (EXPAND_COLUMNS + 16));
         int stride = EXPAND_COLUMNS + 16;
         kernels.load(a.segment(), a.rowOffset(row), a.stride(), rows, rank, h, 0, rank);
         for (int i = 0; i < rows * rank; i++) {
@@ -277,7 +273,7 @@ final class NarrowProduct implements ThreadTeam.Task {
                 Arrays.fill(y, 0, rows * stride, 0f);
             }
             int padded = roundUp(columns, 2 * kernels.lanes());
-            kernels.expand(tileRows, padded, rank, h, panel, column, panelStride, y, stride);
+            kernels.expand(tileRows, padded, rank, h, panel.array(), column, panelStride, y, stride);
             kernels.store(y, stride, 1f, c.segment(), at, c.stride(), rows, columns, false);
         }
     }
@@ -289,17 +285,16 @@ final class NarrowProduct implements ThreadTeam.Task {
         int columns = Math.min(unitColumns, x.columns() - column);
         int padded = roundUp(columns, 2 * kernels.lanes());
         int stride = OUTER_STRIDE;
-        local.wide = grown(local.wide, OUTER_ROWS * stride);
-        local.narrow = grown(local.narrow, width * stride);
-        float[] sums = local.narrow;
+        float[] rowBlock = local.wide.ofLength(OUTER_ROWS * stride);
+        float[] sums = local.narrow.ofLength(width * stride);
         Arrays.fill(sums, 0, width * stride, 0f);
         for (int row = 0; row < x.rows(); row += OUTER_ROWS) {
             int rows = Math.min(OUTER_ROWS, x.rows() - row);
-            kernels.load(x.segment(), x.rowOffset(row) + 4L * column, x.stride(), rows, columns, local.wide, 0, stride);
-            kernels.outer(rows, padded, width, panel, row * width, local.wide, sums, stride);
+            kernels.load(x.segment(), x.rowOffset(row) + 4L * column, x.stride(), rows, columns, rowBlock, 0, stride);
+            kernels.outer(rows, padded, width, panel.array(), row * width, rowBlock, sums, stride);
         }
         if (transposed) {
-            storeTransposed(c, column, columns, sums, stride, local.wide);
+            storeTransposed(c, column, columns, sums, stride, rowBlock);
         } else {
             long at = c.rowOffset(0) + 4L * column;
             kernels.store(sums, stride, alpha, c.segment(), at, c.stride(), rank, columns, accumulate);
@@ -315,16 +310,8 @@ final class NarrowProduct implements ThreadTeam.Task {
         kernels.store(turned, rank, alpha, c.segment(), c.rowOffset(row), c.stride(), rows, rank, accumulate);
     }
 
-    private static int units(int size, int unit) {
-        return (size + unit - 1) / unit;
-    }
-
     private static int roundUp(int value, int multiple) {
-        return (value + multiple - 1) / multiple * multiple;
-    }
-
-    private static float[] grown(float[] buffer, int length) {
-        return buffer.length >= length ? buffer : new float[length];
+        return Math.ceilDiv(value, multiple) * multiple;
     }
 
     private static Matrix required(@Nullable Matrix matrix) {
