@@ -36,9 +36,11 @@ final class RegisterTiles {
 
     private RegisterTiles() {}
 
-    /// A use of what was read ahead that a compiler cannot leave out, and that changes no result.
-    private static void use(float touched) {
-        if (touched == 0x1.5A17C0p-101f) {
+    /// A use of what was read ahead that a compiler cannot leave out, and that changes no result. The tiles add up the
+    /// bits of it as an int, which takes none of the two ports that the multiply-adds keep busy: adding floats cost 15
+    /// % to 20 % on Intel's Emerald Rapids.
+    private static void use(int touched) {
+        if (touched == 0x5A17C0DE) {
             Thread.onSpinWait();
         }
     }
@@ -69,10 +71,10 @@ final class RegisterTiles {
         FloatVector c6x1 = FloatVector.fromArray(F32, c, at + 13 * LANES);
         FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 14 * LANES);
         FloatVector c7x1 = FloatVector.fromArray(F32, c, at + 15 * LANES);
-        float touched = 0;
+        int touched = 0;
         for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
             int a = leftOffset + k;
-            touched += ahead[aheadAt + AHEAD_STEP * k];
+            touched += Float.floatToRawIntBits(ahead[aheadAt + AHEAD_STEP * k]);
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
             FloatVector x = FloatVector.broadcast(F32, left[a]);
@@ -141,10 +143,10 @@ final class RegisterTiles {
         FloatVector c4x1 = FloatVector.fromArray(F32, c, at + 9 * LANES);
         FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
         FloatVector c5x1 = FloatVector.fromArray(F32, c, at + 11 * LANES);
-        float touched = 0;
+        int touched = 0;
         for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
             int a = leftOffset + k;
-            touched += ahead[aheadAt + AHEAD_STEP * k];
+            touched += Float.floatToRawIntBits(ahead[aheadAt + AHEAD_STEP * k]);
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
             FloatVector x = FloatVector.broadcast(F32, left[a]);
