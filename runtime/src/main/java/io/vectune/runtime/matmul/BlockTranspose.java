@@ -11,8 +11,9 @@ import jdk.incubator.vector.VectorSpecies;
 ///
 /// Blocks of 8 x 8 in registers of 256 bits need a third less instructions an element, but so much code that the
 /// compiler gave up inlining in some runs and boxed the vectors.
-final class BlockTranspose {
-    static final int BLOCK = 4;
+public final class BlockTranspose {
+    /// Rows and columns of a block.
+    public static final int BLOCK = 4;
 
     private static final VectorSpecies<Integer> I32 = IntVector.SPECIES_128;
     private static final VectorSpecies<Float> F32 = FloatVector.SPECIES_128;
@@ -26,7 +27,8 @@ final class BlockTranspose {
 
     /// target[to + column * targetStride + row] = source[from + row * stride + column] for 4 rows and 4 * blocks
     /// columns.
-    static void copy(float[] source, int from, int stride, int blocks, float[] target, int to, int targetStride) {
+    public static void copy(
+            float[] source, int from, int stride, int blocks, float[] target, int to, int targetStride) {
         for (int block = 0; block < blocks; block++) {
             int at = from + BLOCK * block;
             int first = to + BLOCK * block * targetStride;

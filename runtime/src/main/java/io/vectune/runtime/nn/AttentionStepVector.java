@@ -3,6 +3,7 @@ package io.vectune.runtime.nn;
 import static io.vectune.runtime.nn.Lanes.LENGTH;
 import static io.vectune.runtime.nn.Lanes.ORDER;
 import static io.vectune.runtime.nn.Lanes.SPECIES;
+import static io.vectune.runtime.nn.TileProduct.TILE;
 import static io.vectune.runtime.tensor.Tensor.FLOAT;
 
 import io.vectune.runtime.compute.Compute;
@@ -41,7 +42,7 @@ final class AttentionStepVector {
             int headFrom,
             int headTo) {
         int dim = shape.headDim();
-        int width = AttentionTiles.width(dim);
+        int width = AttentionTiles.length(dim, 1);
         int heads = headTo - headFrom;
         int stride = AttentionTiles.roundUp(count, LENGTH);
         int keyColumn = headFrom / shape.group() * dim;
@@ -51,9 +52,9 @@ final class AttentionStepVector {
         float[] shift = compute.scratch(worker, 3, LENGTH);
         float[] lanes = compute.scratch(worker, 4, LENGTH);
         for (int head = 0; head < heads; head++) {
-            AttentionTiles.pack(q, 0, (headFrom + head) * dim, 1, dim, queries, head * width, width);
+            int column = (headFrom + head) * dim;
+            AttentionTiles.pack(q, 0, column, 1, dim, shape.scale(), queries, head * width, TILE);
         }
-        AttentionTiles.scale(queries, 0, heads * width, shape.scale());
         for (int from = 0; from < count; from += BLOCK) {
             int keys = Math.min(BLOCK, count - from);
             long at = k.rowOffset(from) + 4L * keyColumn;
@@ -76,7 +77,7 @@ final class AttentionStepVector {
         }
         for (int head = 0; head < heads; head++) {
             AttentionTiles.unpack(
-                    sums, head * width, width, queries[head * width], out, 0, (headFrom + head) * dim, dim);
+                    sums, head * width, TILE, queries[head * width], out, 0, (headFrom + head) * dim, dim);
         }
     }
 

@@ -15,6 +15,9 @@ import org.jspecify.annotations.Nullable;
 
 /// [Attention] in tiles of [TileProduct#TILE] keys by as many rows, held in scratch; forward with online softmax.
 final class AttentionVector implements AttentionKernel {
+    /// Floats of a panel of one tile's rows.
+    private static final int PANEL = TILE * TILE;
+
     @Override
     public void forward(
             Compute compute,
@@ -39,30 +42,29 @@ final class AttentionVector implements AttentionKernel {
         int keyColumn = keyValueHead * dim;
         int visible = Math.min(keyCount, keysBefore + rowTo);
         int firstRow = queryRow + rowFrom;
-        int width = AttentionTiles.width(dim);
+        int block = AttentionTiles.length(dim, TILE);
         float[] queries = compute.scratch(worker, 0, heads * dim * TILE);
-        float[] keys = compute.scratch(worker, 1, TILE * width);
-        float[] values = compute.scratch(worker, 2, TILE * width);
+        float[] keys = compute.scratch(worker, 1, block);
+        float[] values = compute.scratch(worker, 2, block);
         float[] scores = compute.scratch(worker, 3, TILE * TILE);
-        float[] sums = compute.scratch(worker, 4, heads * TILE * width);
+        float[] sums = compute.scratch(worker, 4, heads * block);
         float[] statistics = compute.scratch(worker, 5, (2 * heads + 1) * TILE);
         int totals = heads * TILE;
         int factors = 2 * heads * TILE;
         for (int head = 0; head < heads; head++) {
-            AttentionTiles.pack(q, firstRow, (firstHead + head) * dim, rows, dim, keys, 0, width);
-            AttentionTiles.scale(keys, 0, rows * width, shape.scale());
-            AttentionTiles.transpose(keys, 0, width, rows, dim, queries, head * dim * TILE);
+            AttentionTiles.pack(q, firstRow, (firstHead + head) * dim, rows, dim, shape.scale(), keys, 0, PANEL);
+            AttentionTiles.transpose(keys, 0, PANEL, rows, dim, queries, head * dim * TILE);
         }
         Arrays.fill(statistics, 0, totals, Float.NEGATIVE_INFINITY);
         Arrays.fill(statistics, totals, factors, 0);
         for (int keyFrom = 0; keyFrom < visible; keyFrom += TILE) {
             int count = Math.min(TILE, visible - keyFrom);
             int diagonal = keysBefore + rowFrom - keyFrom;
-            AttentionTiles.pack(k, keyRow + keyFrom, keyColumn, count, dim, keys, 0, width);
-            AttentionTiles.pack(v, keyRow + keyFrom, keyColumn, count, dim, values, 0, width);
+            AttentionTiles.pack(k, keyRow + keyFrom, keyColumn, count, dim, 1, keys, 0, PANEL);
+            AttentionTiles.pack(v, keyRow + keyFrom, keyColumn, count, dim, 1, values, 0, PANEL);
             for (int head = 0; head < heads; head++) {
-                int sumsAt = head * TILE * width;
-                AttentionTiles.scores(keys, 0, width, queries, head * dim * TILE, scores, count, rows, dim, diagonal);
+                int sumsAt = head * block;
+                AttentionTiles.scores(keys, 0, PANEL, queries, head * dim * TILE, scores, count, rows, dim, diagonal);
                 for (int row = 0; row < rows; row += Lanes.LENGTH) {
                     softmax(
                             scores,
@@ -75,9 +77,10 @@ final class AttentionVector implements AttentionKernel {
                             factors + row);
                 }
                 if (keyFrom > 0) {
-                    rescale(sums, sumsAt, width, rows, statistics, factors);
+                    rescale(sums, sumsAt, dim, rows, statistics, factors);
                 }
-                AttentionTiles.gather(scores, values, 0, width, sums, sumsAt, count, rows, diagonal, keyFrom > 0);
+                AttentionTiles.gather(
+                        scores, values, 0, PANEL, sums, sumsAt, PANEL, count, rows, dim, diagonal, keyFrom > 0);
             }
         }
         for (int head = 0; head < heads; head++) {
@@ -85,8 +88,8 @@ final class AttentionVector implements AttentionKernel {
                 float total = statistics[totals + head * TILE + row];
                 AttentionTiles.unpack(
                         sums,
-                        (head * TILE + row) * width,
-                        width,
+                        head * block + row * TILE,
+                        PANEL,
                         1 / total,
                         out,
                         firstRow + row,
@@ -178,11 +181,11 @@ final class AttentionVector implements AttentionKernel {
         total.add(odd).intoArray(statistics, totalAt);
     }
 
-    private static void rescale(float[] sums, int at, int width, int rows, float[] statistics, int factors) {
+    private static void rescale(float[] sums, int at, int dim, int rows, float[] statistics, int factors) {
         for (int row = 0; row < rows; row++) {
             float factor = statistics[factors + row];
             if (factor != 1) {
-                AttentionTiles.scale(sums, at + row * width, width, factor);
+                AttentionTiles.scaleRow(sums, at + row * TILE, PANEL, dim, factor);
             }
         }
     }
@@ -237,10 +240,11 @@ final class AttentionVector implements AttentionKernel {
             Matrix gradK,
             Matrix gradV) {
         int dim = shape.headDim();
-        int width = AttentionTiles.width(dim);
         int range = keyTo - keyFrom;
-        int block = AttentionTiles.roundUp(range, TILE) * width;
-        int tile = TILE * width;
+        // Floats of a panel of all keys, of a head of them, and of a head of one tile's rows.
+        int panel = AttentionTiles.roundUp(range, TILE) * TILE;
+        int block = AttentionTiles.length(dim, AttentionTiles.roundUp(range, TILE));
+        int tile = AttentionTiles.length(dim, TILE);
         float[] transposed = compute.scratch(worker, 0, 2 * (dim + 1) * TILE);
         int statistics = 2 * dim * TILE;
         float[] packed = compute.scratch(worker, 1, 2 * tile);
@@ -253,19 +257,18 @@ final class AttentionVector implements AttentionKernel {
         int keyColumn = keyValueHead * dim;
         int keysBefore = shape.keysBefore(sequenceLength);
         int firstRow = Math.max(0, keyFrom - keysBefore);
-        AttentionTiles.pack(k, row + keyFrom, keyColumn, range, dim, keysAndValues, 0, width);
-        AttentionTiles.pack(v, row + keyFrom, keyColumn, range, dim, keysAndValues, block, width);
+        AttentionTiles.pack(k, row + keyFrom, keyColumn, range, dim, 1, keysAndValues, 0, panel);
+        AttentionTiles.pack(v, row + keyFrom, keyColumn, range, dim, 1, keysAndValues, block, panel);
         Arrays.fill(gradKeys, 0, block, 0);
         Arrays.fill(gradValues, 0, block, 0);
         for (int head = keyValueHead * shape.group(); head < (keyValueHead + 1) * shape.group(); head++) {
             int column = head * dim;
             for (int rowFrom = firstRow; rowFrom < sequenceLength; rowFrom += TILE) {
                 int rows = Math.min(TILE, sequenceLength - rowFrom);
-                AttentionTiles.pack(gradOut, row + rowFrom, column, rows, dim, grads, 0, width);
-                AttentionTiles.transpose(grads, 0, width, rows, dim, transposed, dim * TILE);
-                AttentionTiles.pack(q, row + rowFrom, column, rows, dim, packed, 0, width);
-                AttentionTiles.scale(packed, 0, rows * width, shape.scale());
-                AttentionTiles.transpose(packed, 0, width, rows, dim, transposed, 0);
+                AttentionTiles.pack(gradOut, row + rowFrom, column, rows, dim, 1, grads, 0, PANEL);
+                AttentionTiles.transpose(grads, 0, PANEL, rows, dim, transposed, dim * TILE);
+                AttentionTiles.pack(q, row + rowFrom, column, rows, dim, shape.scale(), packed, 0, PANEL);
+                AttentionTiles.transpose(packed, 0, PANEL, rows, dim, transposed, 0);
                 for (int i = 0; i < rows; i++) {
                     transposed[statistics + i] =
                             logSumExp.segment().get(FLOAT, logSumExp.rowOffset(row + rowFrom + i) + 4L * head);
@@ -276,12 +279,12 @@ final class AttentionVector implements AttentionKernel {
                 for (int key = keyFrom; key < seen; key += TILE) {
                     int count = Math.min(TILE, seen - key);
                     int diagonal = keysBefore + rowFrom - key;
-                    int at = (key - keyFrom) * width;
-                    AttentionTiles.scores(keysAndValues, at, width, transposed, 0, weights, count, rows, dim, diagonal);
+                    int at = (key - keyFrom) * TILE;
+                    AttentionTiles.scores(keysAndValues, at, panel, transposed, 0, weights, count, rows, dim, diagonal);
                     AttentionTiles.scores(
                             keysAndValues,
                             block + at,
-                            width,
+                            panel,
                             transposed,
                             dim * TILE,
                             gradScores,
@@ -292,20 +295,32 @@ final class AttentionVector implements AttentionKernel {
                     for (int i = 0; i < rows; i += Lanes.LENGTH) {
                         gradients(weights, gradScores, count, diagonal, i, transposed, statistics + i);
                     }
-                    AttentionTiles.scatter(weights, grads, width, gradValues, at, count, rows, diagonal);
-                    AttentionTiles.scatter(gradScores, packed, width, gradKeys, at, count, rows, diagonal);
+                    AttentionTiles.scatter(weights, grads, 0, PANEL, gradValues, at, panel, count, rows, dim, diagonal);
+                    AttentionTiles.scatter(
+                            gradScores, packed, 0, PANEL, gradKeys, at, panel, count, rows, dim, diagonal);
                     AttentionTiles.gather(
-                            gradScores, keysAndValues, at, width, packed, tile, count, rows, diagonal, key > keyFrom);
+                            gradScores,
+                            keysAndValues,
+                            at,
+                            panel,
+                            packed,
+                            tile,
+                            PANEL,
+                            count,
+                            rows,
+                            dim,
+                            diagonal,
+                            key > keyFrom);
                 }
                 for (int i = 0; i < rows; i++) {
                     AttentionTiles.unpack(
-                            packed, tile + i * width, width, shape.scale(), gradQ, gradQRow + rowFrom + i, column, dim);
+                            packed, tile + i * TILE, PANEL, shape.scale(), gradQ, gradQRow + rowFrom + i, column, dim);
                 }
             }
         }
         for (int i = 0; i < range; i++) {
-            AttentionTiles.unpack(gradKeys, i * width, width, 1, gradK, row + keyFrom + i, keyColumn, dim);
-            AttentionTiles.unpack(gradValues, i * width, width, 1, gradV, row + keyFrom + i, keyColumn, dim);
+            AttentionTiles.unpack(gradKeys, i * TILE, panel, 1, gradK, row + keyFrom + i, keyColumn, dim);
+            AttentionTiles.unpack(gradValues, i * TILE, panel, 1, gradV, row + keyFrom + i, keyColumn, dim);
         }
     }
 
