@@ -81,6 +81,24 @@ public final class CascadeSum {
         return finish(tail, 0, (int) (length - (long) fullUnits() * unitLength()));
     }
 
+    /// The same from the sums of blocks of `unitRows` units each, the last one perhaps not full.
+    ///
+    /// @param blocks block b is `blocks[from + b * stride, + 32)`
+    /// @param tail the values behind the last full unit
+    float sumOfBlocks(float[] blocks, int from, int stride, float[] tail) {
+        if (length < ROW) {
+            return sum(tail, 0);
+        }
+        Arrays.fill(levels, 0f);
+        for (int b = 0; b < fullBlocks(); b++) {
+            addBlock(b, blocks, from + b * stride);
+        }
+        if (fullBlocks() * step < fullUnits()) {
+            System.arraycopy(blocks, from + fullBlocks() * stride, levels, ROW, ROW);
+        }
+        return finish(tail, 0, (int) (length - (long) fullUnits() * unitLength()));
+    }
+
     /// Moves the sum of block b of level 1 on to level 2, and that to level 3 when it is full.
     private void addBlock(int b, float[] sum, int from) {
         add(levels, 2 * ROW, sum, from);

@@ -35,11 +35,12 @@ public final class HqqQuantizer {
         try {
             MemorySegment weights = widened(compute, weight);
             HqqSolver solver = new HqqSolver(compute, weights, geometry, config.bits().maxCode());
-            if (!solver.start(config.roundZero())) {
+            boolean finite =
+                    config.optimize()
+                            ? solver.solve(config.roundZero(), config.kappaSchedule())
+                            : solver.start(config.roundZero());
+            if (!finite) {
                 throw notFinite(name, weight);
-            }
-            if (config.optimize()) {
-                solver.solve(config.kappaSchedule());
             }
             MemorySegment packed = arena.allocate(geometry.packedBytes(), Tensor.ALIGNMENT_BYTES);
             GroupLevels levels = solver.levels();

@@ -19,8 +19,6 @@ final class HqqSolver {
     private static final int STEPS = 20;
     private static final double BETA = 10;
     private static final double KAPPA = 1.01;
-    private static final float SMALL_RANGE = 1e-4f;
-    private static final float LARGEST_INVERSE = 2e4f;
     private static final int COLUMN_BLOCK = 512;
 
     private final Compute compute;
@@ -62,7 +60,7 @@ final class HqqSolver {
                                     range[1] = Float.NEGATIVE_INFINITY;
                                     long at = (long) group * groupSize;
                                     finite[group] = SolverKernels.ACTIVE.range(weights, at, groupSize, range);
-                                    start(group, range[0], range[1], roundZero);
+                                    levels.start(group, range[0], range[1], roundZero);
                                 }
                             });
         } else {
@@ -96,25 +94,38 @@ final class HqqSolver {
         }
         for (int i = 0; i < count; i++) {
             finite[column + i] = all;
-            start(column + i, min[i], max[i], roundZero);
+            levels.start(column + i, min[i], max[i], roundZero);
         }
     }
 
-    private void start(int group, float min, float max, boolean roundZero) {
-        float range = max - min;
-        // hqq divides an integer by a tensor, which torch computes as a product with the reciprocal: two roundings
-        float scaled = 1f / range * levels.maxCode();
-        float start = Math.min(range <= SMALL_RANGE ? 1f : scaled, LARGEST_INVERSE);
-        float offset = -min * start;
-        levels.inverse()[group] = start;
-        levels.zero()[group] = roundZero ? (float) Math.rint(offset) : offset;
-    }
-
-    /// Runs the solver.
+    /// The start, and up to 20 steps of the solver.
     ///
     /// @param kappaSchedule whether beta grows from step to step
-    /// @return the number of steps taken
-    int solve(boolean kappaSchedule) {
+    /// @return whether all weights are finite; if not, the result has no meaning
+    boolean solve(boolean roundZero, boolean kappaSchedule) {
+        if (SettlingSolver.fits(geometry)) {
+            float[] inverseBetas = inverseBetas(kappaSchedule);
+            return new SettlingSolver(compute, weights, geometry, levels, roundZero, inverseBetas).solve();
+        }
+        if (!start(roundZero)) {
+            return false;
+        }
+        solveByPasses(kappaSchedule);
+        return true;
+    }
+
+    private static float[] inverseBetas(boolean kappaSchedule) {
+        float[] inverse = new float[STEPS];
+        double beta = BETA;
+        for (int step = 0; step < STEPS; step++) {
+            inverse[step] = (float) (1.0 / beta);
+            beta *= kappaSchedule ? KAPPA : 1;
+        }
+        return inverse;
+    }
+
+    /// One pass over all weights a step, for groups of any size, from the start.
+    void solveByPasses(boolean kappaSchedule) {
         long mark = compute.workspace().mark();
         try {
             SolverElements elements = new SolverElements(weights, geometry.elements(), levels);
@@ -123,19 +134,14 @@ final class HqqSolver {
                             ? new StepAlong(compute, elements, groupSize)
                             : new StepAcross(compute, elements, groupSize);
             float best = Float.POSITIVE_INFINITY;
-            double beta = BETA;
-            for (int step = 1; step <= STEPS; step++) {
-                pass.run((float) (1.0 / beta));
+            for (float inverseBeta : inverseBetas(kappaSchedule)) {
+                pass.run(inverseBeta);
                 float error = elements.meanError();
                 if (!(error < best)) {
-                    return step;
+                    return;
                 }
                 best = error;
-                if (kappaSchedule) {
-                    beta *= KAPPA;
-                }
             }
-            return STEPS;
         } finally {
             compute.workspace().release(mark);
         }

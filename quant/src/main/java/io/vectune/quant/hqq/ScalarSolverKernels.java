@@ -61,30 +61,41 @@ final class ScalarSolverKernels implements SolverKernels {
     }
 
     @Override
-    public boolean stepRows(
-            MemorySegment weights,
-            long at,
-            int rows,
+    public boolean ranges(float[] weights, int groupSize, int groups, float[] min, float[] max) {
+        boolean finite = true;
+        for (int group = 0; group < groups; group++) {
+            min[group] = Float.POSITIVE_INFINITY;
+            max[group] = Float.NEGATIVE_INFINITY;
+            for (int i = group * groupSize; i < (group + 1) * groupSize; i++) {
+                finite &= Float.isFinite(weights[i]);
+                min[group] = Math.min(min[group], weights[i]);
+                max[group] = Math.max(max[group], weights[i]);
+            }
+        }
+        return finite;
+    }
+
+    @Override
+    public boolean stepGroups(
+            float[] weights,
+            int groupSize,
+            int[] groups,
+            int count,
             GroupLevels levels,
-            int group,
-            int within,
-            int groupRows,
+            int firstGroup,
             float[] targets,
-            int targetsFrom,
-            float[] errorSums,
-            int errorsFrom) {
+            float[] errors) {
         boolean small = true;
-        Arrays.fill(errorSums, errorsFrom, errorsFrom + CascadeSum.ROW, 0f);
-        for (int row = 0; row < rows; row++) {
-            float inverse = levels.inverse()[group + (within + row) / groupRows];
-            float zero = levels.zero()[group + (within + row) / groupRows];
-            for (int lane = 0; lane < CascadeSum.ROW; lane++) {
-                int i = row * CascadeSum.ROW + lane;
-                float weight = weights.get(Tensor.FLOAT, 4 * (at + i));
+        for (int k = 0; k < count; k++) {
+            int from = groups[k] * groupSize;
+            float inverse = levels.inverse()[firstGroup + groups[k]];
+            float zero = levels.zero()[firstGroup + groups[k]];
+            for (int i = 0; i < groupSize; i++) {
+                float weight = weights[from + i];
                 float code = code(weight, inverse, zero, levels.maxCode());
                 float error = Math.abs(weight - (code - zero) / inverse);
-                errorSums[errorsFrom + lane] += error;
-                targets[targetsFrom + i] = code - weight * inverse;
+                errors[from + i] = error;
+                targets[k * groupSize + i] = code - weight * inverse;
                 small &= error <= ProximalShrink.SURELY_ZERO;
             }
         }
@@ -163,6 +174,11 @@ final class ScalarSolverKernels implements SolverKernels {
     @Override
     public void sumRows(float[] values, int from, int rows, float[] lanes, int lanesFrom) {
         Arrays.fill(lanes, lanesFrom, lanesFrom + CascadeSum.ROW, 0f);
+        addRows(values, from, rows, lanes, lanesFrom);
+    }
+
+    @Override
+    public void addRows(float[] values, int from, int rows, float[] lanes, int lanesFrom) {
         for (int row = 0; row < rows; row++) {
             for (int lane = 0; lane < CascadeSum.ROW; lane++) {
                 lanes[lanesFrom + lane] += values[from + row * CascadeSum.ROW + lane];

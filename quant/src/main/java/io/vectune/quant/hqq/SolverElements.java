@@ -76,24 +76,6 @@ final class SolverElements {
         }
     }
 
-    /// Targets and the sum of errors of a full unit whose groups are whole rows.
-    ///
-    /// @return false if the unit is not full, or an error may shrink to more than zero: then what was written has no
-    ///   meaning, and all of the unit is to be done again
-    boolean stepUnit(int unit, int groupSize, float[] targets, int targetsFrom) {
-        if (!isFull(unit)) {
-            return false;
-        }
-        long at = (long) unit * unitLength();
-        int group = (int) (at / groupSize);
-        int within = (int) (at - (long) group * groupSize) / CascadeSum.ROW;
-        int groupRows = groupSize / CascadeSum.ROW;
-        int to = unit * CascadeSum.ROW;
-        int rows = errorSum.unitRows();
-        return SolverKernels.ACTIVE.stepRows(
-                weights, at, rows, levels, group, within, groupRows, targets, targetsFrom, units, to);
-    }
-
     /// The errors of a unit.
     void setErrors(int unit, float[] errors) {
         if (isFull(unit)) {

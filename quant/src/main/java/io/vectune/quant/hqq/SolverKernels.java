@@ -41,24 +41,28 @@ interface SolverKernels {
             float[] errors,
             int errorsFrom);
 
-    /// Targets of rows, and the sum of their errors, lane by lane. Groups are whole rows; the first row is row `within` of
-    /// `group`.
+    /// The ranges of groups of whole rows in an array.
     ///
-    ///     errorSums[errorsFrom + lane] = 0 + errors of all rows, first to last
+    /// @param weights [groups][groupSize]
+    /// @return whether all weights are finite; if not, the ranges have no meaning
+    boolean ranges(float[] weights, int groupSize, int groups, float[] min, float[] max);
+
+    /// Errors and targets of some groups of whole rows, of weights in an array.
     ///
+    ///     targets[k * groupSize + i], errors[g * groupSize + i]     of weight i of group g = groups[k]
+    ///
+    /// @param weights [groups][groupSize]
+    /// @param groups `count` indices; the levels of group g are those of `firstGroup + g`
     /// @return whether all errors surely shrink to zero
-    boolean stepRows(
-            MemorySegment weights,
-            long at,
-            int rows,
+    boolean stepGroups(
+            float[] weights,
+            int groupSize,
+            int[] groups,
+            int count,
             GroupLevels levels,
-            int group,
-            int within,
-            int groupRows,
+            int firstGroup,
             float[] targets,
-            int targetsFrom,
-            float[] errorSums,
-            int errorsFrom);
+            float[] errors);
 
     /// The targets of weights whose error may shrink to more than zero; the others stay.
     ///
@@ -104,6 +108,9 @@ interface SolverKernels {
 
     /// Sums `rows` rows of 32 lanes, first to last, starting from zero.
     void sumRows(float[] values, int from, int rows, float[] lanes, int lanesFrom);
+
+    /// Adds rows of 32 lanes to `lanes`, first to last.
+    void addRows(float[] values, int from, int rows, float[] lanes, int lanesFrom);
 
     /// `to[toFrom + i] += values[from + i]`.
     void add(float[] values, int from, int count, float[] to, int toFrom);

@@ -4,8 +4,8 @@ import io.vectune.runtime.compute.Compute;
 
 /// The pass over groups that are contiguous in memory.
 ///
-/// A chunk is as many whole groups as are whole units of the sum of errors, so that neither leaves the cache. Groups of
-/// whole rows have a kernel that sums errors as it goes; others have their levels repeated for each weight.
+/// A chunk is as many whole groups as are whole units of the sum of errors, so that neither leaves the cache. Levels
+/// are repeated for each weight. Groups of whole rows have a better way (see [SettlingSolver]).
 final class StepAlong implements SolverStep {
     /// Weights that a chunk has at least.
     private static final int LEAST_CHUNK = 4096;
@@ -16,17 +16,12 @@ final class StepAlong implements SolverStep {
     private final int unitLength;
     private final int chunk;
 
-    private final boolean wholeRows;
-    private final boolean shortGroups;
-
     StepAlong(Compute compute, SolverElements elements, int groupSize) {
         this.compute = compute;
         this.elements = elements;
         this.groupSize = groupSize;
         this.unitLength = elements.unitLength();
         this.chunk = chunk(elements.count(), unitLength, groupSize);
-        this.wholeRows = groupSize % CascadeSum.ROW == 0;
-        this.shortGroups = wholeRows && groupSize <= SolverKernels.LARGEST_SHORT_GROUP;
     }
 
     private static int chunk(long count, int unitLength, int groupSize) {
@@ -62,7 +57,6 @@ final class StepAlong implements SolverStep {
         private final float[] powers;
         private final GroupLevels own;
         private final CascadeSum groupSum = new CascadeSum(groupSize);
-        private final float[] scratch = new float[SolverKernels.MEANS_SCRATCH];
 
         private Pass(int worker, float inverseBeta) {
             this.inverseBeta = inverseBeta;
@@ -80,18 +74,12 @@ final class StepAlong implements SolverStep {
         private void step(long start, int count) {
             for (int at = 0; at < count; at += unitLength) {
                 int unit = (int) ((start + at) / unitLength);
-                if (!wholeRows || !elements.stepUnit(unit, groupSize, targets, at)) {
-                    stepWeights(start + at, Math.min(unitLength, count - at), at);
-                    elements.setErrors(unit, errors);
-                }
+                stepWeights(start + at, Math.min(unitLength, count - at), at);
+                elements.setErrors(unit, errors);
             }
             float[] zero = elements.levels().zero();
             int group = (int) (start / groupSize);
             int groups = count / groupSize;
-            if (shortGroups) {
-                SolverKernels.ACTIVE.means(targets, groupSize, groups, zero, group, scratch);
-                return;
-            }
             for (int i = 0; i < groups; i++) {
                 zero[group + i] = groupSum.sum(targets, i * groupSize) / groupSize;
             }

@@ -1,6 +1,7 @@
 package io.vectune.quant.hqq;
 
 import io.vectune.runtime.compute.VectorWidth;
+import java.util.List;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
@@ -9,7 +10,9 @@ import jdk.incubator.vector.VectorSpecies;
 /// [FloatPower] lane by lane: the same roundings in the same order, so that each lane has its bits.
 ///
 /// A pair of vectors `aHigh`, `aLow` is one [DoubleFloat] a lane. The computation is cut into passes over the values,
-/// each short enough to be compiled without objects; what passes hand on stays in the nearest cache.
+/// each short enough to be compiled without objects; what passes hand on stays in the nearest cache. They are called
+/// through one call site, so that C2 cannot put them back together: once it inlined all five, each vector was an
+/// object.
 final class VectorFloatPower {
     private static final VectorSpecies<Float> F32 = VectorWidth.F32;
     private static final VectorSpecies<Integer> I32 = F32.withLanes(int.class);
@@ -17,7 +20,19 @@ final class VectorFloatPower {
     private static final int MANTISSA_BITS = 23;
     private static final int BIAS = 127;
 
+    private static final List<Pass> PASSES =
+            List.of(
+                    (values, count, _) -> ratio(values, count),
+                    (values, count, _) -> cubicTerm(values, count),
+                    VectorFloatPower::logarithm,
+                    (values, count, _) -> reduce(values, count),
+                    (values, count, _) -> exponential(values, count));
+
     private VectorFloatPower() {}
+
+    private interface Pass {
+        void run(float[] values, int count, float y);
+    }
 
     /// `values[i] = values[i]^y` for finite, positive, normal values and results in the normal range; others become any
     /// number.
@@ -25,11 +40,9 @@ final class VectorFloatPower {
     /// @param values at least [5][count]: the values, and scratch
     /// @param count a multiple of the lanes
     static void powers(float[] values, int count, float y) {
-        ratio(values, count);
-        cubicTerm(values, count);
-        logarithm(values, count, y);
-        reduce(values, count);
-        exponential(values, count);
+        for (int i = 0; i < PASSES.size(); i++) {
+            PASSES.get(i).run(values, count, y);
+        }
     }
 
     /// Sections 1 and 2 become t = (m - 1) / (m + 1), m the mantissa in [0.75, 1.5).

@@ -25,6 +25,7 @@ final class VectorSolverKernels implements SolverKernels {
 
     private static final int ORDERED_MINUS_INFINITY = 0xff800000 ^ Integer.MAX_VALUE;
     private static final int MEANS_AT_ONCE = 16;
+
     private static final FloatVector ONE = FloatVector.broadcast(F32, 1f);
 
     /// 1.5 * 2^23: adding and subtracting it rounds any |x| < 2^22 to the nearest integer, ties to even.
@@ -107,44 +108,64 @@ final class VectorSolverKernels implements SolverKernels {
     }
 
     @Override
-    public boolean stepRows(
-            MemorySegment weights,
-            long at,
-            int rows,
-            GroupLevels levels,
-            int group,
-            int within,
-            int groupRows,
-            float[] targets,
-            int targetsFrom,
-            float[] errorSums,
-            int errorsFrom) {
-        int maxCode = (int) levels.maxCode();
-        float[] inverses = levels.inverse();
-        float[] zeros = levels.zero();
-        IntVector largest = IntVector.zero(I32);
-        for (int lane = 0; lane < CascadeSum.ROW; lane += LANES) {
-            FloatVector sum = FloatVector.zero(F32);
-            int current = group;
-            int rest = groupRows - within;
-            for (int row = 0; row < rows; row++) {
-                int i = row * CascadeSum.ROW + lane;
-                FloatVector inverse = FloatVector.broadcast(F32, inverses[current]);
-                FloatVector zero = FloatVector.broadcast(F32, zeros[current]);
-                FloatVector weight = load(weights, at + i);
-                FloatVector scaled = weight.mul(inverse);
-                FloatVector code = code(scaled.add(zero), maxCode);
-                code.sub(scaled).intoArray(targets, targetsFrom + i);
-                FloatVector error = weight.sub(code.sub(zero).div(inverse)).abs();
-                sum = error.add(sum);
-                largest = error.reinterpretAsInts().max(largest);
-                rest--;
-                if (rest == 0) {
-                    rest = groupRows;
-                    current++;
-                }
+    public boolean ranges(float[] weights, int groupSize, int groups, float[] min, float[] max) {
+        boolean finite = true;
+        for (int group = 0; group < groups; group++) {
+            IntVector least = IntVector.broadcast(I32, Integer.MAX_VALUE);
+            IntVector largest = IntVector.broadcast(I32, Integer.MIN_VALUE);
+            for (int i = group * groupSize; i < (group + 1) * groupSize; i += LANES) {
+                IntVector bits = FloatVector.fromArray(F32, weights, i).reinterpretAsInts();
+                IntVector ordered =
+                        bits.lanewise(VectorOperators.ASHR, 31)
+                                .and(Integer.MAX_VALUE)
+                                .lanewise(VectorOperators.XOR, bits);
+                least = ordered.min(least);
+                largest = ordered.max(largest);
             }
-            ONE.mul(sum).intoArray(errorSums, errorsFrom + lane);
+            int smallest = least.reduceLanes(VectorOperators.MIN);
+            int greatest = largest.reduceLanes(VectorOperators.MAX);
+            min[group] = ordered(smallest);
+            max[group] = ordered(greatest);
+            finite &= smallest > ORDERED_MINUS_INFINITY && greatest < INFINITY;
+        }
+        return finite;
+    }
+
+    @Override
+    public boolean stepGroups(
+            float[] weights,
+            int groupSize,
+            int[] groups,
+            int count,
+            GroupLevels levels,
+            int firstGroup,
+            float[] targets,
+            float[] errors) {
+        int maxCode = (int) levels.maxCode();
+        IntVector largest = IntVector.zero(I32);
+        int k = 0;
+        int at = 0;
+        int end = 0;
+        float inverse = 1f;
+        float zero = 0f;
+        // one loop over all vectors, since loops over the vectors of one group are too short
+        for (int to = 0; to < count * groupSize; to += LANES) {
+            if (at == end) {
+                int group = groups[k];
+                at = group * groupSize;
+                end = at + groupSize;
+                inverse = levels.inverse()[firstGroup + group];
+                zero = levels.zero()[firstGroup + group];
+                k++;
+            }
+            FloatVector weight = FloatVector.fromArray(F32, weights, at);
+            FloatVector scaled = weight.mul(inverse);
+            FloatVector code = code(scaled.add(zero), maxCode);
+            code.sub(scaled).intoArray(targets, to);
+            FloatVector error = weight.sub(code.sub(zero).div(inverse)).abs();
+            error.intoArray(errors, at);
+            largest = error.reinterpretAsInts().max(largest);
+            at += LANES;
         }
         return isSmall(largest);
     }
@@ -260,6 +281,17 @@ final class VectorSolverKernels implements SolverKernels {
             FloatVector sum = FloatVector.zero(F32);
             for (int row = 0; row < rows; row++) {
                 sum = FloatVector.fromArray(F32, values, from + row * CascadeSum.ROW + lane).add(sum);
+            }
+            ONE.mul(sum).intoArray(lanes, lanesFrom + lane);
+        }
+    }
+
+    @Override
+    public void addRows(float[] values, int from, int rows, float[] lanes, int lanesFrom) {
+        for (int lane = 0; lane < CascadeSum.ROW; lane += LANES) {
+            FloatVector sum = FloatVector.fromArray(F32, lanes, lanesFrom + lane);
+            for (int row = 0; row < rows; row++) {
+                sum = sum.add(FloatVector.fromArray(F32, values, from + row * CascadeSum.ROW + lane));
             }
             ONE.mul(sum).intoArray(lanes, lanesFrom + lane);
         }

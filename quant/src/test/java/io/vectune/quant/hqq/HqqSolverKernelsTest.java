@@ -6,6 +6,7 @@ import io.vectune.runtime.tensor.DType;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.Arrays;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -78,29 +79,31 @@ class HqqSolverKernelsTest {
                 Tensor weights = HqqInputs.tensor(arena, DType.F32, 1, 33, values);
                 assertThat(vector.range(weights.segment(), 0, 33, new float[2])).isFalse();
                 assertThat(scalar.range(weights.segment(), 0, 33, new float[2])).isFalse();
+                assertThat(vector.ranges(values, 32, 1, new float[1], new float[1])).isEqualTo(at == 32);
+                assertThat(scalar.ranges(values, 32, 1, new float[1], new float[1])).isEqualTo(at == 32);
             }
         }
     }
 
-    /// Rows of groups of one, two, three and seventeen rows, from any row of a group on.
+    /// Some of eighteen groups of one, two, three and seventeen rows.
     @ParameterizedTest
-    @CsvSource({"1, 0, 16", "2, 0, 16", "2, 1, 15", "3, 2, 7", "17, 5, 16", "4, 0, 1"})
-    void tiersAgreeOnRows(int groupRows, int within, int rows) {
-        try (Arena arena = Arena.ofConfined()) {
-            Tensor weights = HqqInputs.gaussian(arena, 1, 32 * rows + 1, rows, 0.3);
-            GroupLevels levels = levels(18, 15);
-            float[][] target = new float[2][32 * rows + 1];
-            float[][] error = new float[2][33];
-            boolean[] small = new boolean[2];
-            SolverKernels[] tiers = {scalar, vector};
-            for (int t = 0; t < 2; t++) {
-                small[t] =
-                        tiers[t].stepRows(
-                                weights.segment(), 1, rows, levels, 1, within, groupRows, target[t], 1, error[t], 1);
-            }
-            assertThat(small[1]).isEqualTo(small[0]);
-            assertSame(target, error);
+    @CsvSource({"32, 1", "64, 2", "64, 7", "96, 4", "544, 3"})
+    void tiersAgreeOnGroups(int groupSize, int stride) {
+        float[] weights = HqqInputs.values(18, groupSize, 3, 0.3, "signed-zeros");
+        GroupLevels levels = levels(19, 15);
+        int[] groups = IntStream.range(0, 18).filter(group -> group % stride == 0).toArray();
+        float[][] target = new float[2][18 * groupSize];
+        float[][] error = new float[2][18 * groupSize];
+        float[][] min = new float[2][18];
+        float[][] max = new float[2][18];
+        boolean[] small = new boolean[2];
+        SolverKernels[] tiers = {scalar, vector};
+        for (int t = 0; t < 2; t++) {
+            assertThat(tiers[t].ranges(weights, groupSize, 18, min[t], max[t])).isTrue();
+            small[t] = tiers[t].stepGroups(weights, groupSize, groups, groups.length, levels, 1, target[t], error[t]);
         }
+        assertThat(small[1]).isEqualTo(small[0]);
+        assertSame(target, error, min, max);
     }
 
     @ParameterizedTest
@@ -132,6 +135,9 @@ class HqqSolverKernelsTest {
         float[] b = new float[32];
         scalar.sumRows(values, 3, rows, a, 0);
         vector.sumRows(values, 3, rows, b, 0);
+        assertThat(b).isEqualTo(a);
+        scalar.addRows(values, 1, rows, a, 0);
+        vector.addRows(values, 1, rows, b, 0);
         assertThat(b).isEqualTo(a);
     }
 
