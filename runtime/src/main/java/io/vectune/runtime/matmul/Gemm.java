@@ -67,8 +67,7 @@ final class Gemm implements ThreadTeam.Task {
     private final int unitSums;
     private final GemmSpan span;
     private final GemmUnit[] workers;
-    private final Scratch packedRows = new Scratch();
-    private final Scratch packedPanels = new Scratch();
+    private final PackedSides packed = new PackedSides();
     private final Operand firstOperand = new Operand();
     private final Operand secondOperand = new Operand();
 
@@ -91,8 +90,7 @@ final class Gemm implements ThreadTeam.Task {
         this.unitSums = sizes.unitSums() / (tileRows * panelWidth);
         this.span = new GemmSpan(kernels);
         this.workers = new GemmUnit[threads];
-        Arrays.setAll(
-                workers, worker -> new GemmUnit(kernels, span, packedRows, packedPanels, groupTiles, groupPanels));
+        Arrays.setAll(workers, worker -> new GemmUnit(kernels, span, packed, groupTiles, groupPanels, worker));
     }
 
     /// The operands to fill in for [#product]: reused, so that a product allocates nothing.
@@ -159,15 +157,16 @@ final class Gemm implements ThreadTeam.Task {
             for (int depth = 0; depth < k || depth == 0; depth += SPAN_DEPTH) {
                 int count = Math.min(k - depth, SPAN_DEPTH);
                 span.depth(depth, count, depth + count == k);
-                int packed = -1;
+                reserve(Math.min(right.size(), rightSpan), Math.min(left.size(), leftSpan));
+                int packedRow = -1;
                 for (int column = 0; column < right.size(); column += rightSpan) {
                     span.columns(column, Math.min(right.size() - column, rightSpan));
                     packRight(team);
                     for (int row = 0; row < left.size(); row += leftSpan) {
                         span.rows(row, Math.min(left.size() - row, leftSpan));
-                        if (packed != row) {
+                        if (packedRow != row) {
                             packLeft(team);
-                            packed = row;
+                            packedRow = row;
                         }
                         multiply(team);
                     }
@@ -192,11 +191,19 @@ final class Gemm implements ThreadTeam.Task {
         return roundUp(Math.ceilDiv(size, Math.ceilDiv(size, most)), PACK_ROWS);
     }
 
+    /// Makes room for what is packed of a span of so many columns and rows, and for the panels that workers decode.
+    private void reserve(int columns, int rows) {
+        long panels =
+                span.right().isDecoded()
+                        ? (long) workers.length * groupPanels * panelWidth * span.blockDepth()
+                        : (long) Math.ceilDiv(columns, panelWidth) * span.panelLength();
+        packed.reserve(panels, span.left().isDecoded() ? 0 : span.rowsLength(rows));
+    }
+
     private void packRight(ThreadTeam team) {
         if (span.right().isDecoded()) {
             return;
         }
-        packedPanels.ofLength(Math.toIntExact((long) span.panels() * span.panelLength()));
         phase = Phase.PACK_RIGHT;
         packPanels = span.right().depthIsRows() ? PACK_PANELS : 1;
         run(team, Math.ceilDiv(span.panels(), packPanels), (long) span.rightCount() * span.depth() * 8);
@@ -206,7 +213,6 @@ final class Gemm implements ThreadTeam.Task {
         if (span.left().isDecoded()) {
             return;
         }
-        packedRows.ofLength(Math.toIntExact(span.rowsLength()));
         phase = Phase.PACK_LEFT;
         run(team, Math.ceilDiv(span.leftCount(), PACK_ROWS), (long) span.leftCount() * span.depth() * 8);
     }
@@ -215,29 +221,29 @@ final class Gemm implements ThreadTeam.Task {
         boolean leftDecoded = span.left().isDecoded();
         boolean rightDecoded = span.right().isDecoded();
         int tiles = span.tiles();
-        int panels = span.panels();
+        int columns = span.panels();
         int threads = team.size();
         // With one block of k a tile's sums are done at once; with more, those of a unit wait.
         int sums = span.blocks() == 1 ? 0 : unitSums;
         if (leftDecoded) {
-            leftUnits = Math.ceilDiv(tiles, Math.max(groupTiles, sums / panels));
+            leftUnits = Math.ceilDiv(tiles, Math.max(groupTiles, sums / columns));
             rightUnits = 1;
         } else if (rightDecoded) {
             leftUnits = 1;
-            rightUnits = Math.ceilDiv(panels, Math.max(groupPanels, sums / tiles));
+            rightUnits = Math.ceilDiv(columns, Math.max(groupPanels, sums / tiles));
         } else {
             leftUnits = Math.ceilDiv(tiles, groupTiles);
-            rightUnits = Math.ceilDiv(panels, Math.max(groupPanels, sums / Math.min(tiles, groupTiles)));
+            rightUnits = Math.ceilDiv(columns, Math.max(groupPanels, sums / Math.min(tiles, groupTiles)));
         }
         int wanted = 2 * threads;
         if (leftUnits * rightUnits % threads != 0 || leftUnits * rightUnits < wanted) {
             // Units of equal size, and a multiple of the threads of them: none waits for a last one.
-            if (leftDecoded || (!rightDecoded && tiles >= panels)) {
+            if (leftDecoded || (!rightDecoded && tiles >= columns)) {
                 int most = Math.max(leftUnits, Math.ceilDiv(wanted, rightUnits));
                 leftUnits = Math.min(tiles, roundUp(most, threads));
             } else {
                 int most = Math.max(rightUnits, Math.ceilDiv(wanted, leftUnits));
-                rightUnits = Math.min(panels, roundUp(most, threads));
+                rightUnits = Math.min(columns, roundUp(most, threads));
             }
         }
         phase = Phase.MULTIPLY;

@@ -239,12 +239,12 @@ final class GemmSpan {
         return kernels.width(columnsOf(panel, panel + 1));
     }
 
-    /// Floats of the packed left rows.
-    long rowsLength() {
-        return (long) tiles * tileRows * packedBlocks() * LEFT_STRIDE;
+    /// Floats of so many packed left rows.
+    long rowsLength(int rows) {
+        return (long) Math.ceilDiv(rows, tileRows) * tileRows * packedBlocks() * LEFT_STRIDE;
     }
 
-    /// Where the rows of a block of k lie in the packed left rows, from a row on.
+    /// Where the rows of a block of k lie behind the first packed left row, from a row on.
     int rowsAt(int block, int row) {
         return (block * tiles * tileRows + row) * LEFT_STRIDE;
     }

@@ -14,19 +14,18 @@ import java.util.Arrays;
 final class GemmUnit {
     private final TileKernels kernels;
     private final GemmSpan span;
-    private final Scratch packedRows;
-    private final Scratch packedPanels;
+    private final PackedSides packed;
     private final int tileRows;
     private final int panelWidth;
     private final int groupTiles;
     private final int groupPanels;
+    private final int worker;
 
     private final float[] passing = new float[Operand.PASSING];
     private final UnitSums sums;
     private final UnitTerms terms;
     private final ResultRows output;
     private final Scratch decodedRows = new Scratch();
-    private final Scratch decodedPanels = new Scratch();
 
     // The unit: tiles of left rows, panels.
     private int tileFrom;
@@ -34,21 +33,14 @@ final class GemmUnit {
     private int panelFrom;
     private int panelTo;
 
-    /// @param packedRows what is packed of the left side, if it is no weight
-    /// @param packedPanels what is packed of the right side, if it is no weight
+    /// @param packed what is packed of each side that is no weight, and a block a worker of decoded panels
     /// @param groupTiles tiles of a group of left rows, at most
     /// @param groupPanels panels of a group, at most
-    GemmUnit(
-            TileKernels kernels,
-            GemmSpan span,
-            Scratch packedRows,
-            Scratch packedPanels,
-            int groupTiles,
-            int groupPanels) {
+    GemmUnit(TileKernels kernels, GemmSpan span, PackedSides packed, int groupTiles, int groupPanels, int worker) {
         this.kernels = kernels;
         this.span = span;
-        this.packedRows = packedRows;
-        this.packedPanels = packedPanels;
+        this.packed = packed;
+        this.worker = worker;
         this.tileRows = kernels.tileRows();
         this.panelWidth = kernels.panelWidth();
         this.groupTiles = groupTiles;
@@ -66,8 +58,8 @@ final class GemmUnit {
             Operand source = span.isTerms(block) ? span.leftTerms() : span.left();
             int depthFrom = span.operandDepth(block);
             int depth = span.depthOf(block);
-            int at = span.rowsAt(block, row);
-            source.toRows(kernels, from, rows, depthFrom, depth, packedRows.array(), at, LEFT_STRIDE, passing);
+            int at = packed.rowsAt() + span.rowsAt(block, row);
+            source.toRows(kernels, from, rows, depthFrom, depth, packed.array(), at, LEFT_STRIDE, passing);
         }
     }
 
@@ -88,8 +80,8 @@ final class GemmUnit {
                     columns,
                     depthFrom,
                     depth,
-                    packedPanels.array(),
-                    panel * length,
+                    packed.array(),
+                    PackedSides.START + panel * length,
                     length,
                     first,
                     passing);
@@ -171,11 +163,17 @@ final class GemmUnit {
 
     private void decodePanels(int panel, int panelEnd, int block) {
         int length = panelWidth * span.blockDepth();
-        float[] target = decodedPanels.ofLength(Math.toIntExact((long) (panelEnd - panel) * length));
         int column = span.rightFrom() + panel * panelWidth;
         int columns = span.columnsOf(panel, panelEnd);
         int from = span.operandDepth(block);
-        span.right().toPanels(kernels, column, columns, from, span.depthOf(block), target, 0, length, 0, passing);
+        int depth = span.depthOf(block);
+        int at = decodedAt();
+        span.right().toPanels(kernels, column, columns, from, depth, packed.array(), at, length, 0, passing);
+    }
+
+    /// Where this worker's block of decoded panels begins.
+    private int decodedAt() {
+        return PackedSides.START + worker * groupPanels * panelWidth * span.blockDepth();
     }
 
     /// The tiles [tile, tileEnd) times the panels [panelFrom, panelEnd) over one block of k; after the last block their
@@ -205,7 +203,7 @@ final class GemmUnit {
 
     /// Packed rows pass a decoded panel. Each panel reads ahead its share of the next rows.
     private void multiplyDecodedPanel(int tile, int tileEnd, int panel, int panelFrom, int panelEnd, int block) {
-        float[] rows = packedRows.array();
+        float[] array = packed.array();
         int row = tile * tileRows;
         int index = panel - panelFrom;
         int nextTile = tileEnd < tileTo ? block * span.tiles() + tileEnd : (block + 1) * span.tiles();
@@ -215,49 +213,46 @@ final class GemmUnit {
                 tileEnd,
                 panel,
                 block,
-                rows,
-                span.rowsAt(block, row),
-                decodedPanels.array(),
-                index * panelWidth * span.blockDepth(),
-                rows,
-                span.rowsAt(span.blocks(), row) + terms.rankFrom(),
+                array,
+                packed.rowsAt() + span.rowsAt(block, row),
+                decodedAt() + index * panelWidth * span.blockDepth(),
+                array,
+                packed.rowsAt() + span.rowsAt(span.blocks(), row) + terms.rankFrom(),
                 terms.decoded(),
                 index * panelWidth * terms.ranks(),
-                rows,
-                nextTile * tileRows * LEFT_STRIDE + index * passed,
+                packed.rowsAt() + nextTile * tileRows * LEFT_STRIDE + index * passed,
                 passed / (tileEnd - tile));
     }
 
     /// Rows pass a packed panel, and read ahead the next one: of this block, for the next rows, or of the next block.
     private void multiplyPackedPanel(int tile, int tileEnd, int panel, int block) {
-        float[] panels = packedPanels.array();
+        float[] array = packed.array();
         boolean decoded = span.left().isDecoded();
         int width = span.widthOf(panel);
         int length = span.panelLength();
         int count = span.depthOf(block);
-        int at = panel * length + span.packedDepth(block) * width;
+        int first = PackedSides.START + panel * length;
+        int at = first + span.packedDepth(block) * width;
         int nextDepth = span.packedDepth(block) + (tileEnd == tileTo ? count : 0);
         multiplyTiles(
                 tile,
                 tileEnd,
                 panel,
                 block,
-                decoded ? decodedRows.array() : packedRows.array(),
-                decoded ? 0 : span.rowsAt(block, tile * tileRows),
-                panels,
+                decoded ? decodedRows.array() : array,
+                decoded ? 0 : packed.rowsAt() + span.rowsAt(block, tile * tileRows),
                 at,
                 terms.decoded(),
                 0,
-                panels,
-                panel * length + (span.depth() + terms.rankFrom()) * width,
-                panels,
-                panel + 1 < panelTo ? at + length : panelFrom * length + nextDepth * panelWidth,
+                array,
+                first + (span.depth() + terms.rankFrom()) * width,
+                panel + 1 < panelTo ? at + length : PackedSides.START + panelFrom * length + nextDepth * panelWidth,
                 width * count / (tileEnd - tile));
     }
 
-    /// One block of k, and after the last one the low-rank terms, for some tiles and one panel.
+    /// One block of k, and after the last one the low-rank terms, for some tiles and one panel of [PackedSides].
     ///
-    /// @param aheadShare what each tile reads of `ahead`, one behind the other
+    /// @param aheadAt where the tiles read ahead in the packed sides: a share each, one behind the other
     private void multiplyTiles(
             int tile,
             int tileEnd,
@@ -265,45 +260,34 @@ final class GemmUnit {
             int block,
             float[] rows,
             int rowsAt,
-            float[] panels,
             int panelAt,
             float[] termRows,
             int termRowsAt,
             float[] termPanels,
             int termPanelAt,
-            float[] ahead,
             int aheadAt,
             int aheadShare) {
         int count = span.rowsOf(tile, tileEnd);
         int depth = span.depthOf(block);
         int ranks = isLast(block) ? terms.ranks() : 0;
         int width = span.widthOf(panel);
+        float[] panels = packed.array();
         float[] target = sums.array();
         int targetAt = sums.at(tile, panel);
-        int lastAhead = ahead.length - AHEAD_STEP * depth;
+        int lastAhead = Math.max(0, panels.length - AHEAD_STEP * depth);
         for (int row = 0; row < count; row += tileRows) {
             int at = targetAt + row * width;
             if (block == 0) {
                 Arrays.fill(target, at, at + tileRows * width, 0f);
             }
             int tall = Math.min(tileRows, count - row);
-            int next = Math.clamp(aheadAt + (long) (row / tileRows) * aheadShare, 0, Math.max(0, lastAhead));
+            int ahead = Math.min(aheadAt + row / tileRows * aheadShare, lastAhead);
             int from = rowsAt + row * LEFT_STRIDE;
-            kernels.multiply(tall, depth, rows, from, panels, panelAt, width, target, at, ahead, next);
+            kernels.multiply(tall, depth, rows, from, panels, panelAt, width, target, at, ahead);
             if (ranks > 0) {
                 int termFrom = termRowsAt + row * LEFT_STRIDE;
                 kernels.multiply(
-                        tall,
-                        ranks,
-                        termRows,
-                        termFrom,
-                        termPanels,
-                        termPanelAt,
-                        width,
-                        target,
-                        at,
-                        termPanels,
-                        termPanelAt);
+                        tall, ranks, termRows, termFrom, termPanels, termPanelAt, width, target, at, termPanelAt);
             }
         }
     }

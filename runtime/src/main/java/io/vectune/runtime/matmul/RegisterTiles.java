@@ -12,6 +12,10 @@ import jdk.incubator.vector.VectorSpecies;
 ///
 ///     c[r, v] += sum_k left[r, k] * right[k, v]         one fused multiply-add chain per lane, in the order of k
 ///
+/// The loops count the left index, `a`, and derive the others from it: one array and one variable less, and the compiler
+/// keeps all of a loop in registers. On Intel's processors it moves what has no room into vector registers and back, each
+/// k, through the ports that the multiply-adds keep busy: 70 % of the peak in place of 78 %.
+///
 /// The strides are constants, so that the compiler takes the checks of all indexes out of the loop: a stride in a variable
 /// cost 3 %.
 ///
@@ -46,15 +50,7 @@ final class RegisterTiles {
     }
 
     static void tile8x2(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            float[] c,
-            int at,
-            float[] ahead,
-            int aheadAt) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at, int aheadAt) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -72,9 +68,12 @@ final class RegisterTiles {
         FloatVector c7x0 = FloatVector.fromArray(F32, c, at + 14 * LANES);
         FloatVector c7x1 = FloatVector.fromArray(F32, c, at + 15 * LANES);
         int touched = 0;
-        for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
-            int a = leftOffset + k;
-            touched += Float.floatToRawIntBits(ahead[aheadAt + AHEAD_STEP * k]);
+        int end = leftOffset + depth;
+        int rightShift = rightOffset - 2 * LANES * leftOffset;
+        int aheadShift = aheadAt - AHEAD_STEP * leftOffset;
+        for (int a = leftOffset; a < end; a++) {
+            int b = 2 * LANES * a + rightShift;
+            touched += Float.floatToRawIntBits(right[AHEAD_STEP * a + aheadShift]);
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
             FloatVector x = FloatVector.broadcast(F32, left[a]);
@@ -122,15 +121,7 @@ final class RegisterTiles {
     }
 
     static void tile6x2(
-            int depth,
-            float[] left,
-            int leftOffset,
-            float[] right,
-            int rightOffset,
-            float[] c,
-            int at,
-            float[] ahead,
-            int aheadAt) {
+            int depth, float[] left, int leftOffset, float[] right, int rightOffset, float[] c, int at, int aheadAt) {
         FloatVector c0x0 = FloatVector.fromArray(F32, c, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, c, at + LANES);
         FloatVector c1x0 = FloatVector.fromArray(F32, c, at + 2 * LANES);
@@ -144,9 +135,12 @@ final class RegisterTiles {
         FloatVector c5x0 = FloatVector.fromArray(F32, c, at + 10 * LANES);
         FloatVector c5x1 = FloatVector.fromArray(F32, c, at + 11 * LANES);
         int touched = 0;
-        for (int k = 0, b = rightOffset; k < depth; k++, b += 2 * LANES) {
-            int a = leftOffset + k;
-            touched += Float.floatToRawIntBits(ahead[aheadAt + AHEAD_STEP * k]);
+        int end = leftOffset + depth;
+        int rightShift = rightOffset - 2 * LANES * leftOffset;
+        int aheadShift = aheadAt - AHEAD_STEP * leftOffset;
+        for (int a = leftOffset; a < end; a++) {
+            int b = 2 * LANES * a + rightShift;
+            touched += Float.floatToRawIntBits(right[AHEAD_STEP * a + aheadShift]);
             FloatVector b0 = FloatVector.fromArray(F32, right, b);
             FloatVector b1 = FloatVector.fromArray(F32, right, b + LANES);
             FloatVector x = FloatVector.broadcast(F32, left[a]);

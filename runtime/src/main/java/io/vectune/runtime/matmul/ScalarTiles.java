@@ -31,7 +31,6 @@ final class ScalarTiles implements TileKernels {
             int width,
             float[] c,
             int cOffset,
-            float[] ahead,
             int aheadAt) {
         for (int r = 0; r < rows; r++) {
             for (int k = 0; k < depth; k++) {

@@ -45,13 +45,13 @@ interface TileKernels {
     /// for r in [0, rows). Rows up to [#tileRows] may be computed as well: the caller keeps them readable and writable
     /// and ignores them.
     ///
-    /// On the way it loads, and forgets, what one of the next calls needs: `ahead[aheadAt + AHEAD_STEP * k]` for k in [0,
+    /// On the way it loads, and forgets, what one of the next calls needs: `right[aheadAt + AHEAD_STEP * k]` for k in [0,
     /// depth). Panels and rows come from the last-level cache; a load that nothing waits for hides that way, one that
     /// the products wait for does not.
     ///
     /// @param rows 1 to [#tileRows]
     /// @param width [#panelWidth] or [#narrowWidth]
-    /// @param ahead may be read up to `aheadAt + AHEAD_STEP * (depth - 1)`; kernels of small tiles do without
+    /// @param aheadAt `right` may be read up to `aheadAt + AHEAD_STEP * (depth - 1)`; kernels of small tiles do without
     void multiply(
             int rows,
             int depth,
@@ -62,7 +62,6 @@ interface TileKernels {
             int width,
             float[] c,
             int cOffset,
-            float[] ahead,
             int aheadAt);
 
     /// Copies a block:

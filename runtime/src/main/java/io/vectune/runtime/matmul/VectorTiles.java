@@ -40,13 +40,12 @@ final class VectorTiles implements TileKernels {
             int width,
             float[] c,
             int cOffset,
-            float[] ahead,
             int aheadAt) {
         if (width == 2 * LANES) {
             if (RegisterTiles.WIDE && rows > 6) {
-                RegisterTiles.tile8x2(depth, left, leftOffset, right, rightOffset, c, cOffset, ahead, aheadAt);
+                RegisterTiles.tile8x2(depth, left, leftOffset, right, rightOffset, c, cOffset, aheadAt);
             } else if (rows > 4) {
-                RegisterTiles.tile6x2(depth, left, leftOffset, right, rightOffset, c, cOffset, ahead, aheadAt);
+                RegisterTiles.tile6x2(depth, left, leftOffset, right, rightOffset, c, cOffset, aheadAt);
             } else {
                 RegisterTiles.tile4x2(depth, left, leftOffset, right, rightOffset, c, cOffset);
             }
