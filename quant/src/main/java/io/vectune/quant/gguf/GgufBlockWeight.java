@@ -81,8 +81,14 @@ public final class GgufBlockWeight implements Weight {
         BlockRows rows = new BlockRows(type, format, segment);
         return switch (type) {
             case Q4_0, Q4_1, Q4_K ->
-                    PairedRows.supports(inFeatures)
-                            ? new PairedRows(outFeatures, inFeatures, format.hasMinimums(), rows)
+                    PairedRows.supports(inFeatures, format.groupElements())
+                            ? new PairedRows(
+                                    outFeatures,
+                                    inFeatures,
+                                    format.groupElements(),
+                                    format.center(),
+                                    format.hasMinimums(),
+                                    rows)
                             : null;
             case Q5_0, Q5_1, Q5_K, Q6_K, Q8_0 ->
                     GroupedByteRows.supports(inFeatures, format.groupElements())

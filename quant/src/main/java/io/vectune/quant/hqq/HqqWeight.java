@@ -5,8 +5,8 @@ import io.vectune.quant.TensorSpec;
 import io.vectune.quant.WeightQuantizer;
 import io.vectune.quant.lanes.FusedRows;
 import io.vectune.quant.lanes.GroupedByteRows;
+import io.vectune.quant.lanes.PairedRows;
 import io.vectune.quant.lanes.ReadAhead;
-import io.vectune.quant.lanes.TableRows;
 import io.vectune.runtime.compute.CacheLines;
 import io.vectune.runtime.compute.KernelTier;
 import io.vectune.runtime.tensor.DType;
@@ -57,8 +57,8 @@ public final class HqqWeight implements QuantizedWeight {
     }
 
     /// The fused product of weights that decode without rounding, with groups along the rows, if there is one for this
-    /// machine: bytes from where they are stored, narrower codes from a layout of their own, by tables or, in groups of
-    /// less than 32, by bytes.
+    /// machine: bytes from where they are stored, narrower codes from a layout of their own, of nibbles or, in groups
+    /// of less than 32, of bytes.
     private @Nullable FusedRows fusedRows() {
         HqqGeometry geometry = geometry();
         int inFeatures = geometry.inFeatures();
@@ -67,14 +67,13 @@ public final class HqqWeight implements QuantizedWeight {
             return null;
         }
         boolean bytes = geometry.packing() == HqqPacking.U8_8;
-        if (!bytes && TableRows.supports(inFeatures, groupSize)) {
-            int groupColumns = groupSize % 64 == 0 ? 64 : 32;
-            return new TableRows(outFeatures(), inFeatures, groupColumns, TableRows.integers(), this::readRow);
+        int center = (bits().maxCode() + 1) / 2;
+        if (!bytes && PairedRows.supports(inFeatures, groupSize)) {
+            return new PairedRows(outFeatures(), inFeatures, groupSize, center, true, this::readRow);
         }
         if (!GroupedByteRows.supports(inFeatures, groupSize)) {
             return null;
         }
-        int center = (bits().maxCode() + 1) / 2;
         MemorySegment stored = bytes ? packed() : null;
         return new GroupedByteRows(outFeatures(), inFeatures, groupSize, center, true, stored, this::readRow);
     }

@@ -19,7 +19,7 @@ import jdk.incubator.vector.VectorOperators;
 import org.jspecify.annotations.Nullable;
 
 /// The matrix-vector product of formats with a factor, perhaps an offset, for each group of columns: HQQ of 8, 6 and 5
-/// bits, Q8_0, Q6_K, Q5_K, Q5_1 and Q5_0; and HQQ of fewer bits in groups too small for [TableRows].
+/// bits, Q8_0, Q6_K, Q5_K, Q5_1 and Q5_0; and HQQ of fewer bits in groups too small for [PairedRows].
 ///
 ///     y[row] = sum_column x[column] * (factor[row, group] * code[row, column] + offset[row, group])
 ///            = sum_column x * factor * (code - center)  +  sum_group (offset + center * factor) * (sum of x over the group)

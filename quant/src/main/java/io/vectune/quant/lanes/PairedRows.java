@@ -5,43 +5,44 @@ import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorOperators;
 import org.jspecify.annotations.Nullable;
 
-/// The matrix-vector product of GGUF formats of 4 bits whose groups of 32 columns have a factor and an offset: Q4_0, Q4_1,
-/// Q4_K.
+/// The matrix-vector product of formats of at most 4 bits whose groups of 32 or 64 columns have a factor and an offset:
+/// Q4_0, Q4_1, Q4_K, and HQQ of 4, 3, 2 and 1 bits.
 ///
 ///     y[row] = sum_column x[column] * (factor[row, group] * code[row, column] + offset[row, group])
 ///
-/// It multiplies from a layout of its own, made from the format's blocks when a row is first multiplied: blocks of 18, 20
-/// or 144 bytes with f16 or 6-bit scales inside cost several times the operations. Two rows stand together:
+/// It multiplies from a layout of its own, made from the format's codes when a row is first multiplied: blocks of 18, 20
+/// or 144 bytes with f16 or 6-bit scales inside, and codes in another order than x, cost several times the operations. Two
+/// rows stand together:
 ///
-///     offsets of the first row, of the second | factors of each line: two of the first row, two of the second |
+///     offsets of the first row, of the second | factors of each line: those of the first row, those of the second |
 ///     lines of 64 bytes, 64 columns of both rows:
 ///         word l of a line: bits 4 s, s = 0..3: column 16 s + l of the first row; s = 4..7: column 16 (s - 4) + l of the second
 ///
-/// A code is decoded where it stands, as in [ByteRows]: masked, put into the fraction of 2^23, less 2^23 + 8 * 16^s. Its
+/// A code is decoded where it stands, as in [ByteRows]: masked, put into the fraction of 2^23, less 2^23 + center * 16^s. Its
 /// place 16^s is divided out of x beforehand, exactly. Offsets meet the sums of x over each group, and are left out where
 /// they are zero for centered codes (Q4_0).
 ///
 /// Numerics  f32; sums in an order that depends on nothing but the sizes
-/// Memory    5 bits a weight, 6 with offsets, and padding; off-heap, freed with this object
+/// Memory    4 bits a weight, 32 / groupColumns for the factors, as many for the offsets, and padding; off-heap, freed
+///           with this object
 /// Requires  512-bit vectors, inFeatures a multiple of 64
 public final class PairedRows implements FusedRows {
-    /// Columns that share a factor and an offset.
-    public static final int GROUP = 32;
-
     private static final int FEW_TOKENS = 6;
 
     private static final int LINE_COLUMNS = 64;
+
+    /// Columns that share a factor and an offset: this, or all of a line.
+    private static final int HALF_LINE = 32;
+
     private static final int LINE_BYTES = 64;
     private static final int LANES = 16;
-
-    /// The code that the offsets are taken at.
-    private static final int CENTER = 8;
 
     private static final ByteOrder LITTLE = ByteOrder.LITTLE_ENDIAN;
     private static final float BIG = 0x1p23f;
@@ -54,6 +55,8 @@ public final class PairedRows implements FusedRows {
     private final boolean offsets;
     private final int outFeatures;
     private final int inFeatures;
+    private final int groupColumns;
+    private final int center;
     private final int groups;
     private final int factorsAt;
     private final int linesAt;
@@ -65,19 +68,26 @@ public final class PairedRows implements FusedRows {
     /// @param ready 1 for parts of [#READY_PAIRS] that are laid out
     private record Layout(MemorySegment rows, AtomicIntegerArray ready) {}
 
-    /// @param offsets false if the offset is -8 factor in all groups
-    public PairedRows(int outFeatures, int inFeatures, boolean offsets, RowSource source) {
-        if (!supports(inFeatures)) {
-            throw new IllegalArgumentException("inFeatures " + inFeatures + ": not supported");
+    /// @param groupColumns columns that share a factor and an offset: a multiple of 32, of which 32 or 64 share a value
+    ///   here
+    /// @param center the code in the middle of the range, which offsets are taken at
+    /// @param offsets false if the offset is -center factor in all groups
+    public PairedRows(
+            int outFeatures, int inFeatures, int groupColumns, int center, boolean offsets, RowSource source) {
+        if (!supports(inFeatures, groupColumns)) {
+            throw new IllegalArgumentException(
+                    "inFeatures " + inFeatures + " in groups of " + groupColumns + ": not supported");
         }
         this.source = source;
+        this.center = center;
         this.offsets = offsets;
         this.outFeatures = outFeatures;
         this.inFeatures = inFeatures;
-        this.groups = inFeatures / GROUP;
+        this.groupColumns = groupColumns % LINE_COLUMNS == 0 ? LINE_COLUMNS : HALF_LINE;
+        this.groups = inFeatures / this.groupColumns;
         this.factorsAt = offsets ? 2 * 4 * groups : 0;
         // Whole vectors of offsets are loaded: what stands behind the second row's must be numbers too.
-        int read = offsets ? 4 * (groups + paddedGroups(inFeatures)) : 0;
+        int read = offsets ? 4 * (groups + paddedGroups()) : 0;
         this.linesAt = roundUp(Math.max(factorsAt + 2 * 4 * groups, read), LINE_BYTES);
         this.pairBytes = linesAt + inFeatures;
     }
@@ -92,9 +102,18 @@ public final class PairedRows implements FusedRows {
         return layout;
     }
 
-    /// Whether this machine and this size suit the layout.
-    public static boolean supports(int inFeatures) {
-        return Lanes.COUNT == LANES && inFeatures > 0 && inFeatures % LINE_COLUMNS == 0;
+    /// Whether this machine and these sizes suit the layout.
+    public static boolean supports(int inFeatures, int groupColumns) {
+        return Lanes.COUNT == LANES
+                && inFeatures > 0
+                && inFeatures % LINE_COLUMNS == 0
+                && groupColumns % HALF_LINE == 0
+                && inFeatures % groupColumns == 0;
+    }
+
+    /// Columns that share one factor and offset in [RowSource#read]: 32 or 64.
+    public int groupColumns() {
+        return groupColumns;
     }
 
     @Override
@@ -105,32 +124,33 @@ public final class PairedRows implements FusedRows {
     /// x and its sums over groups.
     @Override
     public int preparedLength() {
-        return inFeatures + paddedGroups(inFeatures);
+        return inFeatures + paddedGroups();
     }
 
     @Override
     public void prepare(MemorySegment x, long offset, float[] prepared, int at) {
         int sums = at + inFeatures;
-        for (int group = 0; group < inFeatures / GROUP; group++) {
-            int column = group * GROUP;
-            float step = (group & 1) == 0 ? 1 : 0x1p-8f;
+        for (int group = 0; group < groups; group++) {
             float even = 0;
             float odd = 0;
-            for (int i = 0; i < LANES; i += 2) {
-                float low0 = x.get(Tensor.FLOAT, offset + 4L * (column + i));
-                float low1 = x.get(Tensor.FLOAT, offset + 4L * (column + i + 1));
-                float high0 = x.get(Tensor.FLOAT, offset + 4L * (column + i + LANES));
-                float high1 = x.get(Tensor.FLOAT, offset + 4L * (column + i + LANES + 1));
-                prepared[at + column + i] = low0 * step;
-                prepared[at + column + i + 1] = low1 * step;
-                prepared[at + column + i + LANES] = high0 * (step * 0x1p-4f);
-                prepared[at + column + i + LANES + 1] = high1 * (step * 0x1p-4f);
-                even += low0 + high0;
-                odd += low1 + high1;
+            for (int column = group * groupColumns; column < (group + 1) * groupColumns; column += HALF_LINE) {
+                float step = column % LINE_COLUMNS == 0 ? 1 : 0x1p-8f;
+                for (int i = 0; i < LANES; i += 2) {
+                    float low0 = x.get(Tensor.FLOAT, offset + 4L * (column + i));
+                    float low1 = x.get(Tensor.FLOAT, offset + 4L * (column + i + 1));
+                    float high0 = x.get(Tensor.FLOAT, offset + 4L * (column + i + LANES));
+                    float high1 = x.get(Tensor.FLOAT, offset + 4L * (column + i + LANES + 1));
+                    prepared[at + column + i] = low0 * step;
+                    prepared[at + column + i + 1] = low1 * step;
+                    prepared[at + column + i + LANES] = high0 * (step * 0x1p-4f);
+                    prepared[at + column + i + LANES + 1] = high1 * (step * 0x1p-4f);
+                    even += low0 + high0;
+                    odd += low1 + high1;
+                }
             }
             prepared[sums + group] = even + odd;
         }
-        for (int group = inFeatures / GROUP; group < paddedGroups(inFeatures); group++) {
+        for (int group = groups; group < paddedGroups(); group++) {
             prepared[sums + group] = 0;
         }
     }
@@ -167,26 +187,50 @@ public final class PairedRows implements FusedRows {
             for (int pair = first; pair < end; pair++) {
                 long at = (long) pair * pairBytes;
                 boolean both = 2 * pair + 1 < outFeatures;
+                int offsetGroups = offsets ? groups : 0;
+                long factorAt = at + factorsAt;
+                long lineAt = at + linesAt;
                 for (int token = 0; token < tokens; token++) {
-                    multiplyPair(
-                            rows,
-                            at,
-                            offsets ? groups : 0,
-                            at + factorsAt,
-                            at + linesAt,
-                            inFeatures,
-                            prepared,
-                            token * stride,
-                            y.segment(),
-                            y.rowOffset(token) + 8L * pair,
-                            both);
+                    int xFrom = token * stride;
+                    long yAt = y.rowOffset(token) + 8L * pair;
+                    if (groupColumns == LINE_COLUMNS) {
+                        multiplyPair64(
+                                rows,
+                                center,
+                                at,
+                                offsetGroups,
+                                factorAt,
+                                lineAt,
+                                inFeatures,
+                                prepared,
+                                xFrom,
+                                y.segment(),
+                                yAt,
+                                both);
+                    } else {
+                        multiplyPair32(
+                                rows,
+                                center,
+                                at,
+                                offsetGroups,
+                                factorAt,
+                                lineAt,
+                                inFeatures,
+                                prepared,
+                                xFrom,
+                                y.segment(),
+                                yAt,
+                                both);
+                    }
                 }
             }
         }
     }
 
-    private static void multiplyPair(
+    /// Two groups a line.
+    private static void multiplyPair32(
             MemorySegment rows,
+            int center,
             long offsetAt,
             int offsetGroups,
             long factorAt,
@@ -197,6 +241,10 @@ public final class PairedRows implements FusedRows {
             MemorySegment y,
             long to,
             boolean both) {
+        float base0 = BIG + center;
+        float base1 = BIG + (center << 4);
+        float base2 = BIG + (center << 8);
+        float base3 = BIG + (center << 12);
         FloatVector sum0 = FloatVector.zero(Lanes.F32);
         FloatVector sum1 = FloatVector.zero(Lanes.F32);
         FloatVector sum2 = FloatVector.zero(Lanes.F32);
@@ -212,16 +260,16 @@ public final class PairedRows implements FusedRows {
             IntVector second = first.lanewise(VectorOperators.LSHR, 16);
             FloatVector x0 = FloatVector.fromArray(Lanes.F32, x, xFrom + column);
             FloatVector x1 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + LANES);
-            FloatVector part0 = first.and(0xF).or(BIG_BITS).reinterpretAsFloats().sub(BIG + CENTER).mul(x0);
-            FloatVector part2 = second.and(0xF).or(BIG_BITS).reinterpretAsFloats().sub(BIG + CENTER).mul(x0);
-            part0 = first.and(0xF0).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 4)).fma(x1, part0);
-            part2 = second.and(0xF0).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 4)).fma(x1, part2);
+            FloatVector part0 = first.and(0xF).or(BIG_BITS).reinterpretAsFloats().sub(base0).mul(x0);
+            FloatVector part2 = second.and(0xF).or(BIG_BITS).reinterpretAsFloats().sub(base0).mul(x0);
+            part0 = first.and(0xF0).or(BIG_BITS).reinterpretAsFloats().sub(base1).fma(x1, part0);
+            part2 = second.and(0xF0).or(BIG_BITS).reinterpretAsFloats().sub(base1).fma(x1, part2);
             FloatVector x2 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + 2 * LANES);
             FloatVector x3 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + 3 * LANES);
-            FloatVector part1 = first.and(0xF00).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 8)).mul(x2);
-            FloatVector part3 = second.and(0xF00).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 8)).mul(x2);
-            part1 = first.and(0xF000).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 12)).fma(x3, part1);
-            part3 = second.and(0xF000).or(BIG_BITS).reinterpretAsFloats().sub(BIG + (CENTER << 12)).fma(x3, part3);
+            FloatVector part1 = first.and(0xF00).or(BIG_BITS).reinterpretAsFloats().sub(base2).mul(x2);
+            FloatVector part3 = second.and(0xF00).or(BIG_BITS).reinterpretAsFloats().sub(base2).mul(x2);
+            part1 = first.and(0xF000).or(BIG_BITS).reinterpretAsFloats().sub(base3).fma(x3, part1);
+            part3 = second.and(0xF000).or(BIG_BITS).reinterpretAsFloats().sub(base3).fma(x3, part3);
             long at = factorAt + column / 4;
             sum0 = part0.fma(FloatVector.broadcast(Lanes.F32, rows.get(Tensor.FLOAT, at)), sum0);
             sum1 = part1.fma(FloatVector.broadcast(Lanes.F32, rows.get(Tensor.FLOAT, at + 4)), sum1);
@@ -243,6 +291,64 @@ public final class PairedRows implements FusedRows {
         }
     }
 
+    /// One group a line.
+    private static void multiplyPair64(
+            MemorySegment rows,
+            int center,
+            long offsetAt,
+            int offsetGroups,
+            long factorAt,
+            long lineAt,
+            int columns,
+            float[] x,
+            int xFrom,
+            MemorySegment y,
+            long to,
+            boolean both) {
+        float base0 = BIG + center;
+        float base1 = BIG + (center << 4);
+        float base2 = BIG + (center << 8);
+        float base3 = BIG + (center << 12);
+        FloatVector sum0 = FloatVector.zero(Lanes.F32);
+        FloatVector sum1 = FloatVector.zero(Lanes.F32);
+        for (int group = 0; group < offsetGroups; group += LANES) {
+            FloatVector sums = FloatVector.fromArray(Lanes.F32, x, xFrom + columns + group);
+            long at = offsetAt + 4L * group;
+            sum0 = FloatVector.fromMemorySegment(Lanes.F32, rows, at, LITTLE).fma(sums, sum0);
+            sum1 = FloatVector.fromMemorySegment(Lanes.F32, rows, at + 4L * offsetGroups, LITTLE).fma(sums, sum1);
+        }
+        for (int column = 0; column < columns; column += LINE_COLUMNS) {
+            IntVector first = IntVector.fromMemorySegment(Lanes.I32, rows, lineAt + column, LITTLE);
+            IntVector second = first.lanewise(VectorOperators.LSHR, 16);
+            FloatVector x0 = FloatVector.fromArray(Lanes.F32, x, xFrom + column);
+            FloatVector x1 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + LANES);
+            FloatVector x2 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + 2 * LANES);
+            FloatVector x3 = FloatVector.fromArray(Lanes.F32, x, xFrom + column + 3 * LANES);
+            FloatVector part0 = first.and(0xF).or(BIG_BITS).reinterpretAsFloats().sub(base0).mul(x0);
+            FloatVector part1 = second.and(0xF).or(BIG_BITS).reinterpretAsFloats().sub(base0).mul(x0);
+            part0 = first.and(0xF0).or(BIG_BITS).reinterpretAsFloats().sub(base1).fma(x1, part0);
+            part1 = second.and(0xF0).or(BIG_BITS).reinterpretAsFloats().sub(base1).fma(x1, part1);
+            part0 = first.and(0xF00).or(BIG_BITS).reinterpretAsFloats().sub(base2).fma(x2, part0);
+            part1 = second.and(0xF00).or(BIG_BITS).reinterpretAsFloats().sub(base2).fma(x2, part1);
+            part0 = first.and(0xF000).or(BIG_BITS).reinterpretAsFloats().sub(base3).fma(x3, part0);
+            part1 = second.and(0xF000).or(BIG_BITS).reinterpretAsFloats().sub(base3).fma(x3, part1);
+            long at = factorAt + column / 8;
+            sum0 = part0.fma(FloatVector.broadcast(Lanes.F32, rows.get(Tensor.FLOAT, at)), sum0);
+            sum1 = part1.fma(FloatVector.broadcast(Lanes.F32, rows.get(Tensor.FLOAT, at + 4)), sum1);
+        }
+        // The tree of Lanes.sum for both rows at once: the first in the low lanes, the second in the high lanes.
+        FloatVector sum =
+                sum0.add(sum0.rearrange(PairSum.BY_8))
+                        .blend(sum1.add(sum1.rearrange(PairSum.BY_8)), PairSum.HIGH_LANES);
+        sum = sum.add(sum.rearrange(PairSum.BY_4));
+        sum = sum.add(sum.rearrange(PairSum.BY_2));
+        sum = sum.add(sum.rearrange(PairSum.BY_1));
+        y.set(Tensor.FLOAT, to, sum.lane(0));
+        if (both) {
+            y.set(Tensor.FLOAT, to + 4, sum.lane(PairSum.HIGH_LANE));
+        }
+    }
+
     /// Lays out some pairs of rows. Two threads that do it at once write the same values.
     private void makeReady(Layout made, int block) {
         MemorySegment rows = made.rows;
@@ -253,9 +359,9 @@ public final class PairedRows implements FusedRows {
         for (int pair = block * READY_PAIRS; pair < Math.min(pairs(), (block + 1) * READY_PAIRS); pair++) {
             long at = (long) pair * pairBytes;
             source.read(2 * pair, first, factor, offset);
-            writeGroups(rows, at, 0, factor, offset);
+            writeGroups(rows, at, 0, first, factor, offset);
             source.read(Math.min(2 * pair + 1, outFeatures - 1), second, factor, offset);
-            writeGroups(rows, at, 1, factor, offset);
+            writeGroups(rows, at, 1, second, factor, offset);
             for (int column = 0; column < inFeatures; column += LINE_COLUMNS) {
                 for (int lane = 0; lane < LANES; lane++) {
                     int from = column + lane;
@@ -275,21 +381,31 @@ public final class PairedRows implements FusedRows {
         made.ready.setRelease(block, 1);
     }
 
-    private void writeGroups(MemorySegment rows, long at, int row, float[] factor, float[] offset) {
+    /// Writes factors and offsets of a row.
+    ///
+    /// A group whose codes are all the same is its offset alone: what an expansion adds to a weight is zero exactly,
+    /// not what two rounded sums leave of each other.
+    private void writeGroups(MemorySegment rows, long at, int row, byte[] codes, float[] factor, float[] offset) {
+        int perLine = LINE_COLUMNS / groupColumns;
         for (int group = 0; group < groups; group++) {
-            int line = group / 2;
-            rows.set(Tensor.FLOAT, at + factorsAt + 4L * (4 * line + 2 * row + group % 2), factor[group]);
+            int line = group / perLine;
+            int of = (2 * line + row) * perLine + group % perLine;
+            int from = group * groupColumns;
+            boolean constant = offsets && isConstant(codes, from, from + groupColumns);
+            rows.set(Tensor.FLOAT, at + factorsAt + 4L * of, constant ? 0 : factor[group]);
             if (offsets) {
-                rows.set(
-                        Tensor.FLOAT,
-                        at + 4L * (row * groups + group),
-                        Math.fma((float) CENTER, factor[group], offset[group]));
+                float code = constant ? codes[from] : center;
+                rows.set(Tensor.FLOAT, at + 4L * (row * groups + group), Math.fma(code, factor[group], offset[group]));
             }
         }
     }
 
-    private static int paddedGroups(int inFeatures) {
-        return roundUp(inFeatures / GROUP, LANES);
+    private static boolean isConstant(byte[] codes, int from, int to) {
+        return Arrays.mismatch(codes, from, to - 1, codes, from + 1, to) < 0;
+    }
+
+    private int paddedGroups() {
+        return roundUp(groups, LANES);
     }
 
     private static int roundUp(int value, int step) {

@@ -2,9 +2,7 @@ package io.vectune.quant.lanes;
 
 /// Where the layouts of the fused products take codes and group values from.
 ///
-///     weight[row, column] = factor[row, group] * value(code[row, column]) + offset[row, group]
-///
-/// The value of a code is the code itself, or that of the table that a [TableRows] was given.
+///     weight[row, column] = factor[row, group] * code[row, column] + offset[row, group]
 @FunctionalInterface
 public interface RowSource {
     /// Reads one row.
