@@ -21,10 +21,13 @@ import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ObjectNode;
 
-/// The reviewed file of what is guarded: a JSON object with `processor`, `vectorBits` and `entries`, each a
-/// [GuardEntry].
+/// The reviewed file of what is guarded, as it holds for one machine.
 ///
-/// @param machine that the shares were recorded on
+/// A JSON object: `entries`, each a [GuardEntry] but for its share, and `machines`, each with `processor`,
+/// `vectorBits`, `recorded` (the circumstances, for people) and the `shares` by name of entry that were recorded on it.
+/// An entry may have a `share` itself, which holds for any machine.
+///
+/// @param machine that the shares were recorded on: the one at hand if the file has it, else its first
 /// @param entries in the order in which they run
 public record GuardBaseline(Machine machine, List<GuardEntry> entries) {
     /// A kind of machine, as far as shares of its limits depend on it.
@@ -65,64 +68,95 @@ public record GuardBaseline(Machine machine, List<GuardEntry> entries) {
         }
     }
 
-    /// Reads a baseline.
+    /// Reads a baseline for the machine at hand.
     ///
     /// @throws FileFormatException if it is no such file
-    public static GuardBaseline read(Path file) {
+    public static GuardBaseline read(Path file, Machine here) {
         try {
-            List<GuardEntry> entries = new ArrayList<>();
             JsonNode root = new JsonMapper().readTree(file.toFile());
+            JsonNode machine = root.path("machines").path(0);
+            for (JsonNode each : root.path("machines")) {
+                if (machine(each).equals(here)) {
+                    machine = each;
+                }
+            }
+            List<GuardEntry> entries = new ArrayList<>();
             for (JsonNode node : root.path("entries")) {
-                entries.add(entry(node));
+                double own = node.path("share").asDouble(0);
+                entries.add(entry(node, machine.path("shares").path(text(node, "name")).asDouble(own)));
             }
             if (entries.isEmpty()) {
                 throw new FileFormatException(file + ": expected entries, found none");
             }
-            Machine machine = new Machine(root.path("processor").asString(""), root.path("vectorBits").asInt(0));
-            return new GuardBaseline(machine, entries);
+            return new GuardBaseline(machine(machine), entries);
         } catch (JacksonException | IllegalArgumentException unfit) {
             throw new FileFormatException(file + ": " + unfit.getMessage(), unfit);
         }
     }
 
-    /// Writes the file again with the shares and ratios that were found, an entry a line, for review.
+    /// Writes the file again with the shares that were found on a machine, in place of those it had for it, and least
+    /// ratios that hold on all its machines. An entry and a share a line, for review.
     ///
-    /// @param machine it was measured on
     /// @param circumstances of the measurement, for people
     public static void record(
-            Path file, Map<String, Measurement> found, Machine machine, Map<String, String> circumstances)
+            Path file, Map<String, Measurement> found, Machine here, Map<String, String> circumstances)
             throws IOException {
         JsonMapper mapper = new JsonMapper();
         JsonNode old = mapper.readTree(file.toFile());
-        ObjectNode about = mapper.createObjectNode();
-        circumstances.forEach(about::put);
-        StringJoiner lines = new StringJoiner(",\n    ", "  \"entries\": [\n    ", "\n  ]\n");
+        StringJoiner machines = new StringJoiner(",\n    ", "  \"machines\": [\n    ", "\n  ],\n");
+        boolean others = false;
+        JsonNode shares = mapper.createObjectNode();
+        for (JsonNode machine : old.path("machines")) {
+            if (machine(machine).equals(here)) {
+                shares = machine.path("shares");
+            } else {
+                others = true;
+                machines.add(line(mapper, machine(machine), machine.path("recorded"), machine.path("shares")));
+            }
+        }
+        ObjectNode now = mapper.createObjectNode();
+        StringJoiner entries = new StringJoiner(",\n    ", "  \"entries\": [\n    ", "\n  ]\n");
         for (JsonNode node : old.path("entries")) {
             ObjectNode entry = (ObjectNode) node;
-            Measurement measurement = found.get(text(entry, "name"));
-            if (measurement != null) {
-                entry.put("share", Math.round(10 * measurement.share()) / 10.0);
-                entry.put("spread", Math.round(100 * measurement.spread()) / 100.0);
+            String name = text(entry, "name");
+            Measurement measurement = found.get(name);
+            if (measurement == null) {
+                if (shares.has(name)) {
+                    now.set(name, shares.path(name));
+                }
+            } else {
+                now.put(name, Math.round(10 * measurement.share()) / 10.0);
                 Measurement other = found.get(entry.path("relativeTo").asString(""));
                 if (other != null) {
-                    double ratio = measurement.rate() / other.rate();
-                    entry.put("minRatio", Math.round(10 * RATIO_TOLERANCE * ratio) / 10.0);
+                    double ratio = Math.round(10 * RATIO_TOLERANCE * measurement.rate() / other.rate()) / 10.0;
+                    entry.put("minRatio", others ? Math.min(ratio, entry.path("minRatio").asDouble(ratio)) : ratio);
                 }
             }
-            lines.add(mapper.writeValueAsString(entry));
+            entries.add(mapper.writeValueAsString(entry));
         }
-        Files.writeString(
-                file,
-                "{\n  \"processor\": "
-                        + mapper.writeValueAsString(machine.processor())
-                        + ",\n  \"vectorBits\": "
-                        + machine.vectorBits()
-                        + ",\n  \"recorded\": "
-                        + mapper.writeValueAsString(about)
-                        + ",\n"
-                        + lines
-                        + "}\n",
-                StandardCharsets.UTF_8);
+        ObjectNode about = mapper.createObjectNode();
+        circumstances.forEach(about::put);
+        machines.add(line(mapper, here, about, now));
+        Files.writeString(file, "{\n" + machines + entries + "}\n", StandardCharsets.UTF_8);
+    }
+
+    private static String line(JsonMapper mapper, Machine machine, JsonNode recorded, JsonNode shares) {
+        StringJoiner lines = new StringJoiner(",\n        ", "{\n        ", "}");
+        shares.properties()
+                .forEach(share -> lines.add(mapper.writeValueAsString(share.getKey()) + ": " + share.getValue()));
+        return "{\"processor\": "
+                + mapper.writeValueAsString(machine.processor())
+                + ", \"vectorBits\": "
+                + machine.vectorBits()
+                + ",\n      \"recorded\": "
+                + mapper.writeValueAsString(recorded)
+                + ",\n      \"shares\": "
+                + lines
+                + "}";
+    }
+
+    private static Machine machine(JsonNode node) {
+        return new Machine(node.path("processor").asString(""), node.path("vectorBits").asInt(0));
     }
 
     /// The entry of a name; null if there is none.
@@ -144,7 +178,7 @@ public record GuardBaseline(Machine machine, List<GuardEntry> entries) {
         return new GuardBaseline(machine, entries.stream().filter(entry -> kept.contains(entry.name())).toList());
     }
 
-    private static GuardEntry entry(JsonNode node) {
+    private static GuardEntry entry(JsonNode node, double share) {
         Map<String, String> parameters = new LinkedHashMap<>();
         node.path("parameters").properties().forEach(each -> parameters.put(each.getKey(), each.getValue().asString()));
         List<String> jvmArgs = new ArrayList<>();
@@ -157,7 +191,7 @@ public record GuardBaseline(Machine machine, List<GuardEntry> entries) {
                 parameters,
                 jvmArgs,
                 text(node, "metric"),
-                node.path("share").asDouble(0),
+                share,
                 node.path("tolerance").asDouble(DEFAULT_TOLERANCE),
                 node.path("maxBytes").asDouble(DEFAULT_MAX_BYTES),
                 relativeTo,

@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
 /// @param parameters values of its parameters
 /// @param jvmArgs further arguments of its forks: `-Dvectune.kernels=scalar`
 /// @param metric the counter that is guarded: `fmaPercent`, `readPercent`; a percentage of a limit of the same fork
-/// @param share the recorded value of the metric
+/// @param share the recorded value of the metric; 0 if none is recorded, and none is judged
 /// @param tolerance the fraction of `share` below which the guard fails, as 0.8
 /// @param maxBytes bytes allocated an operation at most; negative: not guarded
 /// @param relativeTo another entry of the same work, or null
@@ -28,9 +28,9 @@ public record GuardEntry(
         @Nullable String relativeTo,
         double minRatio) {
     public GuardEntry {
-        if (!(share > 0) || !(tolerance > 0 && tolerance <= 1)) {
+        if (!(share >= 0) || !(tolerance > 0 && tolerance <= 1)) {
             throw new IllegalArgumentException(
-                    name + ": expected share > 0 and tolerance in (0, 1], found " + share + " and " + tolerance);
+                    name + ": expected share >= 0 and tolerance in (0, 1], found " + share + " and " + tolerance);
         }
         parameters = Map.copyOf(parameters);
         jvmArgs = List.copyOf(jvmArgs);

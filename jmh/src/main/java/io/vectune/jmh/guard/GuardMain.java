@@ -69,8 +69,8 @@ public final class GuardMain {
     private static boolean run(Path baseline, Pattern only, boolean record, @Nullable Path history, PrintStream out)
             throws IOException {
         long start = System.nanoTime();
-        GuardBaseline entries = GuardBaseline.read(baseline).only(only);
         Machine here = Machine.here();
+        GuardBaseline entries = GuardBaseline.read(baseline, here).only(only);
         Comparability comparability = record ? Comparability.EVERYTHING : Comparability.of(entries.machine(), here);
         if (comparability != Comparability.EVERYTHING) {
             out.printf(
@@ -85,7 +85,7 @@ public final class GuardMain {
         if (record) {
             Map<String, Measurement> found = guard.measure(entries, RECORDED_ROUNDS);
             GuardBaseline.record(baseline, found, here, circumstances());
-            report = guard.judge(GuardBaseline.read(baseline).only(only), found);
+            report = guard.judge(GuardBaseline.read(baseline, here).only(only), found);
         } else {
             report = guard.check(entries);
         }

@@ -34,7 +34,7 @@ public record GuardReport(List<GuardVerdict> verdicts) {
                             entry.name(),
                             entry.metric(),
                             String.format(Locale.ROOT, "%.1f", verdict.share()),
-                            String.format(Locale.ROOT, "%.1f", entry.share()),
+                            entry.share() == 0 ? "-" : String.format(Locale.ROOT, "%.1f", entry.share()),
                             String.format(Locale.ROOT, "%.0f", verdict.bytes()),
                             Double.isNaN(verdict.ratio()) ? "" : String.format(Locale.ROOT, "%.2f", verdict.ratio()),
                             verdict.passed() ? "ok" : verdict.problem()));

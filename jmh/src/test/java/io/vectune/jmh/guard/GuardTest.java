@@ -120,15 +120,42 @@ class GuardTest {
                 {"entries": [{"name": "a", "benchmark": "b.C.d", "metric": "fmaPercent", "share": 50, "tolerance": 0.9},
                              {"name": "b", "benchmark": "b.C.e", "metric": "fmaPercent", "share": 60}]}
                 """);
-        GuardBaseline.record(
-                file, Map.of("a", of(81.26, 100, 0)), new Machine("AMD \"X\"", 256), Map.of("commit", "c1"));
-        GuardBaseline read = GuardBaseline.read(file);
-        assertThat(read.machine()).isEqualTo(new Machine("AMD \"X\"", 256));
+        Machine first = new Machine("AMD \"X\"", 256);
+        GuardBaseline.record(file, Map.of("a", of(81.26, 100, 0)), first, Map.of("commit", "c1"));
+        GuardBaseline read = GuardBaseline.read(file, first);
+        assertThat(read.machine()).isEqualTo(first);
         assertThat(read.entries().get(0).share()).isEqualTo(81.3);
         assertThat(read.entries().get(0).tolerance()).isEqualTo(0.9);
         assertThat(read.entries().get(1).share()).isEqualTo(60);
-        assertThat(Files.readString(file)).contains("\"recorded\": {\"commit\":\"c1\"}", "\"spread\":1.0");
+        assertThat(Files.readString(file)).contains("\"recorded\": {\"commit\":\"c1\"}");
         assertThat(read.only(Pattern.compile("^b")).entries()).containsExactly(read.entries().get(1));
+    }
+
+    @Test
+    void keepsSharesOfEachMachineAndLeastRatiosOfAll() throws IOException {
+        Path file = folder.resolve("baseline.json");
+        Files.writeString(
+                file,
+                """
+                {"entries": [{"name": "a", "benchmark": "b.C.d", "metric": "fmaPercent"},
+                             {"name": "b", "benchmark": "b.C.d", "metric": "fmaPercent", "relativeTo": "a"}]}
+                """);
+        Machine first = new Machine("A", 512);
+        Machine second = new Machine("B", 512);
+        assertThat(GuardBaseline.read(file, first).entries().getFirst().share()).isZero();
+        GuardBaseline.record(file, Map.of("a", of(50, 10, 0), "b", of(80, 60, 0)), first, Map.of());
+        GuardBaseline.record(file, Map.of("a", of(60, 10, 0), "b", of(70, 50, 0)), second, Map.of());
+        GuardBaseline.record(file, Map.of("a", of(55, 10, 0), "b", of(75, 90, 0)), first, Map.of());
+        GuardBaseline.record(file, Map.of("b", of(77, 90, 0)), first, Map.of());
+        GuardBaseline onFirst = GuardBaseline.read(file, first);
+        GuardBaseline onSecond = GuardBaseline.read(file, second);
+        assertThat(onFirst.entries().stream().map(GuardEntry::share)).containsExactly(55.0, 77.0);
+        assertThat(onSecond.entries().stream().map(GuardEntry::share)).containsExactly(60.0, 70.0);
+        assertThat(onSecond.machine()).isEqualTo(second);
+        assertThat(onFirst.entries().getLast().minRatio()).isEqualTo(3.5);
+        // One that is not in the file is compared with the first that is, as far as it can be.
+        Machine third = new Machine("C", 512);
+        assertThat(Comparability.of(GuardBaseline.read(file, third).machine(), third)).isEqualTo(Comparability.RATIOS);
     }
 
     @Test
@@ -154,16 +181,16 @@ class GuardTest {
                 {"entries": [{"name": "a", "benchmark": "b.C.d", "parameters": {"threads": "1"}, "metric": "fmaPercent",
                               "share": 81.5}]}
                 """);
-        GuardEntry entry = GuardBaseline.read(file).entries().getFirst();
+        GuardEntry entry = GuardBaseline.read(file, ANY).entries().getFirst();
         assertThat(entry.parameters()).isEqualTo(Map.of("threads", "1"));
         assertThat(entry.leastShare()).isEqualTo(81.5 * 0.8);
         Files.writeString(file, "{\"entries\": [{\"name\": \"a\"}]}");
-        assertThatThrownBy(() -> GuardBaseline.read(file))
+        assertThatThrownBy(() -> GuardBaseline.read(file, ANY))
                 .isInstanceOf(FileFormatException.class)
                 .hasMessageContaining("baseline.json")
                 .hasMessageContaining("\"benchmark\"");
         Files.writeString(file, "{\"entries\": [");
-        assertThatThrownBy(() -> GuardBaseline.read(file)).isInstanceOf(FileFormatException.class);
+        assertThatThrownBy(() -> GuardBaseline.read(file, ANY)).isInstanceOf(FileFormatException.class);
     }
 
     private static Guard guardOf(Comparability comparability) {
