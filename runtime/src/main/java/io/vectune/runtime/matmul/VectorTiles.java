@@ -13,6 +13,7 @@ final class VectorTiles implements TileKernels {
     private static final FloatVector ONE = FloatVector.broadcast(F32, 1);
 
     private static final int BLOCK = BlockTranspose.BLOCK;
+    private static final boolean WIDE = F32.vectorBitSize() == 512;
 
     @Override
     public int tileRows() {
@@ -62,6 +63,24 @@ final class VectorTiles implements TileKernels {
 
     @Override
     public void transpose(
+            float[] source, int from, int stride, int rows, int columns, float[] target, int offset, int targetStride) {
+        int wideRows = 0;
+        int wideColumns = 0;
+        if (WIDE && rows >= WideTranspose.BLOCK && columns >= WideTranspose.BLOCK) {
+            wideRows = rows / WideTranspose.BLOCK * WideTranspose.BLOCK;
+            wideColumns = columns / WideTranspose.BLOCK * WideTranspose.BLOCK;
+            int tall = wideRows / WideTranspose.BLOCK;
+            int wide = wideColumns / WideTranspose.BLOCK;
+            WideTranspose.copy(source, from, stride, tall, wide, target, offset, targetStride);
+        }
+        int right = offset + wideColumns * targetStride;
+        transposeRest(source, from + wideColumns, stride, wideRows, columns - wideColumns, target, right, targetStride);
+        int below = from + wideRows * stride;
+        transposeRest(source, below, stride, rows - wideRows, columns, target, offset + wideRows, targetStride);
+    }
+
+    /// Beside and below the wide blocks: blocks of 4 x 4, then element by element.
+    private static void transposeRest(
             float[] source, int from, int stride, int rows, int columns, float[] target, int offset, int targetStride) {
         int blockRows = rows / BLOCK * BLOCK;
         int blockColumns = columns / BLOCK * BLOCK;
