@@ -4,6 +4,7 @@ import io.vectune.quant.WeightQuantizer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -28,6 +29,13 @@ final class HostOptions {
     /// The model's path.
     Path model() {
         return model.path();
+    }
+
+    /// The model and the adapters, which no result may replace.
+    Inputs inputs() {
+        return Inputs.of(
+                Stream.concat(Stream.of(model.path()), references().stream().map(AdapterReference::path))
+                        .toArray(Path[]::new));
     }
 
     /// Maps the model and its adapters.

@@ -40,7 +40,7 @@ final class LogitsCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        Inputs.of(host.model()).keepApart("--out", out.path());
+        host.inputs().keepApart("--out", out.path());
         out.checkFile();
         try (Host opened = host.open(quantize.quantizer());
                 Arena arena = Arena.ofShared()) {

@@ -76,7 +76,7 @@ final class MergeCommand implements Callable<Integer> {
         if (denseInput && !(flux && requantize)) {
             throw new UsageException("--dense-input belongs to --requantize of a Flux transformer");
         }
-        Inputs.of(host.model()).keepApart("--out", out.path());
+        host.inputs().keepApart("--out", out.path());
         out.checkDirectory();
         if (!Files.isDirectory(host.model())) {
             throw new VectuneException(

@@ -74,9 +74,9 @@ final class OptimizerOptions {
     ///
     /// @throws UsageException if one has a value that it cannot have
     TrainerOptions of(int steps, boolean gradientCheckpointing, long seed) {
-        if (!(outputFactorRatio > 0)) {
+        if (!(outputFactorRatio > 0 && outputFactorRatio < Double.POSITIVE_INFINITY)) {
             throw new UsageException(
-                    "--lr-ratio: expected a positive number, found "
+                    "--lr-ratio: expected a positive finite number, found "
                             + outputFactorRatio
                             + "; 1 is the same rate for all");
         }

@@ -132,7 +132,7 @@ final class QuantizeCommand implements Callable<Integer> {
     public Integer call() {
         Output output = Output.of(spec);
         boolean file = Output.isSafetensors(model.path());
-        Inputs.of(model.given()).keepApart("--out", out.path());
+        Inputs.of(model.given(), calibration).keepApart("--out", out.path());
         if (file) {
             out.checkFile();
         } else {

@@ -166,10 +166,11 @@ final class TuneCommand implements Callable<Integer> {
         return 0;
     }
 
-    /// The adapter does not replace the model, the log no input, and no other file unless that is asked for.
+    /// Neither the adapter nor the log replaces an input, and the log no other file unless that is asked for.
     private void checkPlaces() {
-        Inputs.of(model.path()).keepApart("--out", out.path());
-        Inputs.of(model.path(), data.path(), start.initFrom).keepApart("--log", log);
+        Inputs inputs = Inputs.of(model.path(), data.path(), start.initFrom);
+        inputs.keepApart("--out", out.path());
+        inputs.keepApart("--log", log);
         if (log != null && !resume && !out.force() && Files.isRegularFile(log)) {
             throw new UsageException("--log " + log + ": already exists; choose another or use --force to replace it");
         }

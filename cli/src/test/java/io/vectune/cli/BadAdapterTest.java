@@ -90,7 +90,8 @@ class BadAdapterTest {
                 Options.of("--method lora --set lora_dropout=2", "lora_dropout: expected a number from 0", "2.0"),
                 Options.of("--method lora --set rank_pattern={\"q_prj\":2}", "rank_pattern: q_prj: expected a target"),
                 Options.of("--method lora --targets q_prj", "target_modules: q_prj", "near matches: q_proj"),
-                Options.of("--method lora --lr-ratio 0", "--lr-ratio: expected a positive number", "1 is the same"),
+                Options.of(
+                        "--method lora --lr-ratio 0", "--lr-ratio: expected a positive finite number", "1 is the same"),
                 Options.of("--method ln_tuning --targets q_proj", "q_proj: expected layers of the model (input_layer"),
                 Options.of("--method delora --set delora_lambda=nan", "delora_lambda: expected a finite number"));
     }

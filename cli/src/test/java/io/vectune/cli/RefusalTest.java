@@ -70,6 +70,22 @@ class RefusalTest {
     }
 
     @Test
+    void noResultTakesThePlaceOfAnAdapterThatIsRead() {
+        assertThat(tune("a")).as(err).isZero();
+        String adapter = directory.resolve("a").toString();
+        String[][] commands = {
+            {"tune", "--data", ROWS, "--init-from", adapter, "--steps", "1"}, {"merge", "--adapter", adapter}
+        };
+        for (String[] command : commands) {
+            List<String> arguments = new ArrayList<>(List.of(command));
+            arguments.addAll(List.of("--model", MODEL, "--out", adapter, "--force"));
+            assertThat(run(arguments.toArray(String[]::new))).isEqualTo(2);
+            assertThat(err).contains("--out " + adapter + ": expected a place of its own");
+        }
+        assertThat(directory.resolve("a/adapter_model.safetensors")).exists();
+    }
+
+    @Test
     void aQuantizedModelIsCalledThat() {
         String quantized = directory.resolve("q").toString();
         assertThat(run("quantize", "--model", MODEL, "--out", quantized, "--method", "nf4")).as(err).isZero();
