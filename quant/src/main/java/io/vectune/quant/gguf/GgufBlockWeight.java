@@ -148,6 +148,11 @@ public final class GgufBlockWeight implements Weight {
     }
 
     @Override
+    public int blockColumns() {
+        return type.blockElements();
+    }
+
+    @Override
     public void readAhead(int rowFrom, int rowTo) {
         CacheLines.read(segment, rowFrom * rowBytes, (rowTo - rowFrom) * rowBytes);
     }

@@ -285,7 +285,7 @@ final class Gemm implements ThreadTeam.Task {
         worker.multiply(
                 GemmUnit.share(span.tiles(), leftUnit, leftUnits),
                 GemmUnit.share(span.tiles(), leftUnit + 1, leftUnits),
-                GemmUnit.share(span.panels(), rightUnit, rightUnits),
-                GemmUnit.share(span.panels(), rightUnit + 1, rightUnits));
+                GemmUnit.share(span.panels(), rightUnit, rightUnits, span.panelStep()),
+                GemmUnit.share(span.panels(), rightUnit + 1, rightUnits, span.panelStep()));
     }
 }

@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
 final class GemmSpan {
     private static final Operand NONE = new Operand();
 
-    /// What the depth of a block is a multiple of: the usual group size of quantized weights.
+    /// What the depth of a block is a multiple of: the usual group size of quantized weights, or what a weight asks
+    /// for.
     private static final int DEPTH_STEP = 64;
 
     private final TileKernels kernels;
@@ -95,12 +96,25 @@ final class GemmSpan {
     void depth(int from, int count, boolean last) {
         depthFrom = from;
         depth = count;
-        int fewest = Math.max(1, Math.ceilDiv(count, MAX_DEPTH));
-        int even = Math.ceilDiv(Math.ceilDiv(count, fewest), DEPTH_STEP) * DEPTH_STEP;
+        int step = depthStep();
+        int fewest = Math.max(1, Math.ceilDiv(count, MAX_DEPTH / step * step));
+        int even = Math.ceilDiv(Math.ceilDiv(count, fewest), step) * step;
         blockDepth = Math.clamp(even, 1, MAX_DEPTH);
         blocks = Math.max(1, Math.ceilDiv(count, blockDepth));
         termDepth = terms != null && last ? terms.rank() : 0;
         accumulate = adds || from > 0;
+    }
+
+    /// A weight on the left is cut along its columns by the blocks of k: at the ends of its own blocks, if that leaves
+    /// blocks of k of a useful depth.
+    private int depthStep() {
+        int block = Math.max(left.blockColumns(), 1);
+        return left.depthIsRows() || block <= DEPTH_STEP || block > MAX_DEPTH ? DEPTH_STEP : block;
+    }
+
+    /// Panels that a weight on the right should be cut at multiples of.
+    int panelStep() {
+        return right.depthIsRows() ? Math.max(1, right.blockColumns() / panelWidth) : 1;
     }
 
     void rows(int from, int count) {

@@ -90,6 +90,9 @@ final class GemmUnit {
 
     /// Multiplies the tiles [tile, tileEnd) with the panels [panel, panelEnd), and writes the result.
     void multiply(int tile, int tileEnd, int panel, int panelEnd) {
+        if (tile == tileEnd || panel == panelEnd) {
+            return;
+        }
         tileFrom = tile;
         tileTo = tileEnd;
         panelFrom = panel;
@@ -117,8 +120,8 @@ final class GemmUnit {
     private void multiplyDecodedPanels(int block) {
         int groups = Math.ceilDiv(panelTo - panelFrom, groupPanels);
         for (int group = 0; group < groups; group++) {
-            int panel = panelFrom + share(panelTo - panelFrom, group, groups);
-            int panelEnd = panelFrom + share(panelTo - panelFrom, group + 1, groups);
+            int panel = panelFrom + share(panelTo - panelFrom, group, groups, span.panelStep());
+            int panelEnd = panelFrom + share(panelTo - panelFrom, group + 1, groups, span.panelStep());
             decodePanels(panel, panelEnd, block);
             if (isLast(block)) {
                 terms.decodePanels(panel, panelEnd);
@@ -290,6 +293,11 @@ final class GemmUnit {
                         tall, ranks, termRows, termFrom, termPanels, termPanelAt, width, target, at, termPanelAt);
             }
         }
+    }
+
+    /// As [#share(int, int, int)], cut at multiples of a step.
+    static int share(int size, int part, int parts, int step) {
+        return Math.min(size, share(Math.ceilDiv(size, step), part, parts) * step);
     }
 
     /// Where a part starts. The first parts are the larger ones: threads that take them in turns end together.

@@ -96,6 +96,11 @@ final class Operand {
         return weight != null;
     }
 
+    /// What k and columns of a weight should be cut at multiples of: see [Weight#blockColumns].
+    int blockColumns() {
+        return weight == null ? 1 : weight.blockColumns();
+    }
+
     /// Loads rows of a matrix that are going to be copied in short pieces: vectors [from, +count), k in [depthFrom,
     /// +depth), if the sums run along them.
     void load(int from, int count, int depthFrom, int depth) {

@@ -21,6 +21,12 @@ public interface Weight {
     /// Exact: the same bits as the format's dequantization. Writes nothing else, allocates nothing.
     void decode(int rowFrom, int rowTo, int columnFrom, int columnTo, float[] tile, int tileOffset, int tileStride);
 
+    /// Columns that are decoded together: tiles that begin and end at multiples of it take no block apart, which some
+    /// formats do element by element. 1 where that does not matter.
+    default int blockColumns() {
+        return 1;
+    }
+
     /// Brings the stored bytes of rows into a near cache, all lines at once, before they are decoded piece by piece.
     /// Changes nothing else; does nothing where that does not pay.
     default void readAhead(int rowFrom, int rowTo) {}
