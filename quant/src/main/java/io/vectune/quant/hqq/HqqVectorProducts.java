@@ -178,7 +178,7 @@ final class HqqVectorProducts implements HqqProducts {
             float zeroPoint = codes.zeroPoint(group + (i >> log));
             float scale = codes.scale(group + (i >> log));
             IntVector table =
-                    HqqVectorKernels.roundBf16(HqqVectorKernels.roundBf16(LEVELS.sub(zeroPoint)).mul(scale))
+                    HqqVectorLevels.roundBf16(HqqVectorLevels.roundBf16(LEVELS.sub(zeroPoint)).mul(scale))
                             .reinterpretAsInts();
             IntVector bytes = IntVector.fromMemorySegment(I32, packed, word + i, ByteOrder.LITTLE_ENDIAN);
             for (int part = 0; part < 4; part++) {
