@@ -49,21 +49,37 @@ final class BlockQ2K extends GgufBlockFormat {
     void decode(MemorySegment segment, long offset, int blocks, float[] tile, int tileOffset) {
         for (int block = 0; block < blocks; block++) {
             long at = offset + (long) block * BYTES;
-            for (int i = 0; i < ELEMENTS; i += COUNT) {
-                values(segment, at, i).intoArray(tile, tileOffset + block * ELEMENTS + i);
+            float superScale = half(segment, at + SUPER_SCALE);
+            float superMinimum = half(segment, at + SUPER_MINIMUM);
+            for (int half = 0; half < 2; half++) {
+                long groups = segment.get(Tensor.LONG, at + 8L * half);
+                int to = tileOffset + block * ELEMENTS + 128 * half;
+                for (int j = 0; j < 32; j += COUNT) {
+                    IntVector codes = Lanes.unsignedBytes(segment, at + CODES + 32L * half + j);
+                    long of = groups >>> (j / 16 * 8);
+                    values(codes, 0, of, superScale, superMinimum).intoArray(tile, to + j);
+                    values(codes, 2, of >>> 16, superScale, superMinimum).intoArray(tile, to + 32 + j);
+                    values(codes, 4, of >>> 32, superScale, superMinimum).intoArray(tile, to + 64 + j);
+                    values(codes, 6, of >>> 48, superScale, superMinimum).intoArray(tile, to + 96 + j);
+                }
             }
         }
     }
 
-    private static FloatVector values(MemorySegment segment, long at, int i) {
-        int group = unsignedByte(segment, at + i / 16);
-        float scale = half(segment, at + SUPER_SCALE) * (group & 15);
-        float minimum = half(segment, at + SUPER_MINIMUM) * (group >>> 4);
+    /// Weights of one group, whose scale and minimum are in the low byte of `group`.
+    private static FloatVector values(IntVector codes, int shift, long group, float superScale, float superMinimum) {
+        float scale = superScale * (int) (group & 15);
+        float minimum = -(superMinimum * (int) ((group >>> 4) & 15));
+        return Lanes.toFloat(codes.lanewise(VectorOperators.LSHR, shift).and(3))
+                .fma(FloatVector.broadcast(F32, scale), FloatVector.broadcast(F32, minimum));
+    }
+
+    private static FloatVector values(MemorySegment segment, long at, int i, float scale, float minimum) {
         IntVector codes =
                 Lanes.unsignedBytes(segment, at + CODES + 32L * (i / 128) + i % 32)
                         .lanewise(VectorOperators.LSHR, 2 * (i % 128 / 32))
                         .and(3);
-        return Lanes.toFloat(codes).fma(FloatVector.broadcast(F32, scale), FloatVector.broadcast(F32, -minimum));
+        return Lanes.toFloat(codes).fma(FloatVector.broadcast(F32, scale), FloatVector.broadcast(F32, minimum));
     }
 
     @Override
@@ -86,9 +102,17 @@ final class BlockQ2K extends GgufBlockFormat {
         FloatVector sum = FloatVector.zero(F32);
         for (int block = 0; block < blocks; block++) {
             long at = offset + (long) block * BYTES;
-            for (int i = 0; i < ELEMENTS; i += COUNT) {
-                FloatVector input = FloatVector.fromArray(F32, x, xOffset + block * ELEMENTS + i);
-                sum = values(segment, at, i).fma(input, sum);
+            float superScale = half(segment, at + SUPER_SCALE);
+            float superMinimum = half(segment, at + SUPER_MINIMUM);
+            for (int half = 0; half < 2; half++) {
+                long groups = segment.get(Tensor.LONG, at + 8L * half);
+                for (int i = 128 * half; i < 128 * (half + 1); i += COUNT) {
+                    FloatVector input = FloatVector.fromArray(F32, x, xOffset + block * ELEMENTS + i);
+                    int group = byteOf(groups, i / 16 % 8);
+                    sum =
+                            values(segment, at, i, superScale * (group & 15), -(superMinimum * (group >>> 4)))
+                                    .fma(input, sum);
+                }
             }
         }
         return Lanes.sum(sum);

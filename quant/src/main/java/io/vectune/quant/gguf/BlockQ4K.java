@@ -52,11 +52,13 @@ final class BlockQ4K extends GgufBlockFormat {
             int to = tileOffset + block * ELEMENTS;
             float superScale = half(segment, at);
             float superMinimum = half(segment, at + SUPER_MINIMUM);
+            long scales = SixBitScales.scales(segment, at + SCALES);
+            long minimums = SixBitScales.minimums(segment, at + SCALES);
             for (int group = 0; group < 8; group += 2) {
-                FloatVector lowScale = SixBitScales.scales(segment, at + SCALES, group, superScale);
-                FloatVector lowMinimum = SixBitScales.negativeMinimums(segment, at + SCALES, group, superMinimum);
-                FloatVector highScale = SixBitScales.scales(segment, at + SCALES, group + 1, superScale);
-                FloatVector highMinimum = SixBitScales.negativeMinimums(segment, at + SCALES, group + 1, superMinimum);
+                FloatVector lowScale = SixBitScales.scale(scales, group, superScale);
+                FloatVector lowMinimum = SixBitScales.negativeMinimum(minimums, group, superMinimum);
+                FloatVector highScale = SixBitScales.scale(scales, group + 1, superScale);
+                FloatVector highMinimum = SixBitScales.negativeMinimum(minimums, group + 1, superMinimum);
                 for (int j = 0; j < 32; j += COUNT) {
                     IntVector pair = Lanes.unsignedBytes(segment, at + CODES + 16L * group + j);
                     Lanes.toFloat(pair.and(15)).fma(lowScale, lowMinimum).intoArray(tile, to + group * 32 + j);
@@ -92,11 +94,13 @@ final class BlockQ4K extends GgufBlockFormat {
             int from = xOffset + block * ELEMENTS;
             float superScale = half(segment, at);
             float superMinimum = half(segment, at + SUPER_MINIMUM);
+            long scales = SixBitScales.scales(segment, at + SCALES);
+            long minimums = SixBitScales.minimums(segment, at + SCALES);
             for (int group = 0; group < 8; group += 2) {
-                FloatVector lowScale = SixBitScales.scales(segment, at + SCALES, group, superScale);
-                FloatVector lowMinimum = SixBitScales.negativeMinimums(segment, at + SCALES, group, superMinimum);
-                FloatVector highScale = SixBitScales.scales(segment, at + SCALES, group + 1, superScale);
-                FloatVector highMinimum = SixBitScales.negativeMinimums(segment, at + SCALES, group + 1, superMinimum);
+                FloatVector lowScale = SixBitScales.scale(scales, group, superScale);
+                FloatVector lowMinimum = SixBitScales.negativeMinimum(minimums, group, superMinimum);
+                FloatVector highScale = SixBitScales.scale(scales, group + 1, superScale);
+                FloatVector highMinimum = SixBitScales.negativeMinimum(minimums, group + 1, superMinimum);
                 for (int j = 0; j < 32; j += COUNT) {
                     IntVector pair = Lanes.unsignedBytes(segment, at + CODES + 16L * group + j);
                     FloatVector low = Lanes.toFloat(pair.and(15)).fma(lowScale, lowMinimum);

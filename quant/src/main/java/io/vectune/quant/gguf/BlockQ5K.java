@@ -56,11 +56,22 @@ final class BlockQ5K extends GgufBlockFormat {
             int to = tileOffset + block * ELEMENTS;
             float superScale = half(segment, at);
             float superMinimum = half(segment, at + SUPER_MINIMUM);
-            for (int group = 0; group < 8; group++) {
-                FloatVector scale = SixBitScales.scales(segment, at + SCALES, group, superScale);
-                FloatVector minimum = SixBitScales.negativeMinimums(segment, at + SCALES, group, superMinimum);
+            long scales = SixBitScales.scales(segment, at + SCALES);
+            long minimums = SixBitScales.minimums(segment, at + SCALES);
+            for (int group = 0; group < 8; group += 2) {
+                FloatVector lowScale = SixBitScales.scale(scales, group, superScale);
+                FloatVector lowMinimum = SixBitScales.negativeMinimum(minimums, group, superMinimum);
+                FloatVector highScale = SixBitScales.scale(scales, group + 1, superScale);
+                FloatVector highMinimum = SixBitScales.negativeMinimum(minimums, group + 1, superMinimum);
                 for (int j = 0; j < 32; j += COUNT) {
-                    codes(segment, at, group, j).fma(scale, minimum).intoArray(tile, to + group * 32 + j);
+                    IntVector pair = Lanes.unsignedBytes(segment, at + CODES + 16L * group + j);
+                    IntVector fifth =
+                            Lanes.unsignedBytes(segment, at + HIGH_BITS + j).lanewise(VectorOperators.LSHR, group);
+                    IntVector low = pair.and(15).or(fifth.lanewise(VectorOperators.LSHL, 4).and(16));
+                    IntVector high =
+                            pair.lanewise(VectorOperators.LSHR, 4).or(fifth.lanewise(VectorOperators.LSHL, 3).and(16));
+                    Lanes.toFloat(low).fma(lowScale, lowMinimum).intoArray(tile, to + group * 32 + j);
+                    Lanes.toFloat(high).fma(highScale, highMinimum).intoArray(tile, to + group * 32 + 32 + j);
                 }
             }
         }
@@ -97,9 +108,11 @@ final class BlockQ5K extends GgufBlockFormat {
             long at = offset + (long) block * BYTES;
             float superScale = half(segment, at);
             float superMinimum = half(segment, at + SUPER_MINIMUM);
+            long scales = SixBitScales.scales(segment, at + SCALES);
+            long minimums = SixBitScales.minimums(segment, at + SCALES);
             for (int group = 0; group < 8; group++) {
-                FloatVector scale = SixBitScales.scales(segment, at + SCALES, group, superScale);
-                FloatVector minimum = SixBitScales.negativeMinimums(segment, at + SCALES, group, superMinimum);
+                FloatVector scale = SixBitScales.scale(scales, group, superScale);
+                FloatVector minimum = SixBitScales.negativeMinimum(minimums, group, superMinimum);
                 FloatVector part = FloatVector.zero(F32);
                 for (int j = 0; j < 32; j += COUNT) {
                     FloatVector values = FloatVector.fromArray(F32, x, xOffset + block * ELEMENTS + group * 32 + j);

@@ -119,4 +119,9 @@ abstract class GgufBlockFormat {
     static int unsignedByte(MemorySegment segment, long offset) {
         return segment.get(Tensor.BYTE, offset) & 0xFF;
     }
+
+    /// Byte `i` of eight, 0 to 255: small numbers of groups are loaded and unpacked together, and taken out one by one.
+    static int byteOf(long bytes, int i) {
+        return (int) (bytes >>> (8 * i)) & 0xFF;
+    }
 }
