@@ -6,6 +6,8 @@ import io.vectune.runtime.matmul.LowRankTerms;
 import io.vectune.runtime.matmul.MatMul;
 import io.vectune.runtime.tensor.Matrix;
 import io.vectune.runtime.weight.Weight;
+import java.util.ArrayList;
+import java.util.List;
 
 /// The gradient of a layer's input while it is gathered: dL/dx = gradProduct W + what adapters read of x themselves.
 ///
@@ -15,7 +17,10 @@ public final class InputGradient {
     private final Compute compute;
     private final Matrix matrix;
     private final LowRankTerms terms = new LowRankTerms();
+    private final List<FactorGradient> factorGradients = new ArrayList<>();
     private boolean written;
+
+    private record FactorGradient(Matrix gradH, Matrix x, Matrix gradA) {}
 
     /// A gradient of which nothing is there yet.
     ///
@@ -32,6 +37,32 @@ public final class InputGradient {
     /// @param a (rank, inFeatures or fewer)
     public void addTerm(Matrix gradH, Matrix a) {
         terms.addTransposed(gradH, a);
+    }
+
+    /// Adds gradH A with gradH = s gradOutput B, which the product computes on the way.
+    ///
+    /// @param gradOutput (tokens, outFeatures): what the product will read, or some of its columns
+    /// @param b (outFeatures, rank)
+    /// @param gradH (tokens, rank), overwritten: there after [#addProduct] and [#finish]; else as in the other term
+    /// @param a (rank, inFeatures or fewer)
+    public void addTerm(Matrix gradOutput, Matrix b, float s, Matrix gradH, Matrix a) {
+        terms.addTransposed(gradOutput, b, s, gradH, a);
+    }
+
+    /// gradA += gradHᵀ x as soon as gradH is there.
+    ///
+    /// @param gradH of a term that the product computes
+    /// @param x (tokens, inFeatures), unchanged until then
+    /// @param gradA (rank, inFeatures)
+    public void addFactorGradient(Matrix gradH, Matrix x, Matrix gradA) {
+        factorGradients.add(new FactorGradient(gradH, x, gradA));
+    }
+
+    private void settleFactorGradients() {
+        for (FactorGradient each : factorGradients) {
+            MatMul.tn(compute, 1, each.gradH, each.x, each.gradA, true);
+        }
+        factorGradients.clear();
     }
 
     /// A matrix to overwrite with a part that is no product of small rank, for [#add]. One at a time.
@@ -55,6 +86,7 @@ public final class InputGradient {
     public void addProduct(Weight weight, Matrix gradProduct) {
         MatMul.multiplyTransposed(compute, weight, gradProduct, terms, matrix, written);
         terms.clear();
+        settleFactorGradients();
         written = true;
     }
 
@@ -63,6 +95,7 @@ public final class InputGradient {
         if (!terms.isEmpty() || !written) {
             terms.addTo(compute, matrix, written);
             terms.clear();
+            settleFactorGradients();
             written = true;
         }
     }

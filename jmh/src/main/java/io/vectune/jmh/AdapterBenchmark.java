@@ -31,6 +31,7 @@ import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.Warmup;
+import org.openjdk.jmh.infra.BenchmarkParams;
 
 /// One adapted layer in a training step: forward, backward with all gradients, and what a new parameter version costs.
 ///
@@ -164,17 +165,20 @@ public class AdapterBenchmark {
         }
     }
 
-    /// What the three take, and their ratios.
+    /// What the three take, and their ratios. JMH adds events up over the iterations of all forks: each iteration gives its
+    /// share of the mean.
     @State(Scope.Thread)
     @AuxCounters(AuxCounters.Type.EVENTS)
     public static class Turns {
         private long frozen;
         private long lora;
         private long kind;
+        private int iterations;
 
         /// A new iteration begins.
         @Setup(Level.Iteration)
-        public void begin() {
+        public void begin(BenchmarkParams params) {
+            iterations = params.getMeasurement().getCount() * Math.max(1, params.getForks());
             frozen = 0;
             lora = 0;
             kind = 0;
@@ -182,12 +186,12 @@ public class AdapterBenchmark {
 
         /// The adapter's time in percent of LoRA's.
         public double percentOfLora() {
-            return 100.0 * kind / lora;
+            return 100.0 * kind / lora / iterations;
         }
 
         /// LoRA's time in percent of the frozen layer's.
         public double loraPercentOfFrozen() {
-            return 100.0 * lora / frozen;
+            return 100.0 * lora / frozen / iterations;
         }
     }
 

@@ -161,7 +161,7 @@ public final class Lora implements ProductMap, LowRankForm {
         Matrix h = call.saved(0, tokens, rank);
         Matrix gradH = compute.workspace().matrix(tokens, rank);
         Matrix gradB = trainB ? gradients.get(1) : null;
-        path.backward(call, loraA, loraB, scaling, h, gradOutput, gradH, gradients.get(0), gradB, gradInput);
+        path.backwardWithProduct(call, loraA, loraB, scaling, h, gradOutput, gradH, gradients.get(0), gradB, gradInput);
         if (loraBias != null) {
             double[] sums = new double[outFeatures()];
             RowKernels.columnSums(compute, gradOutput, sums);

@@ -14,8 +14,8 @@ import org.jspecify.annotations.Nullable;
 
 /// The low-rank path that most kinds share, with dropout on its input: y += (s x̃ Aᵀ) Bᵀ and its gradients.
 ///
-/// The frozen product takes it along: what is left are the narrow products h = s x̃ Aᵀ and gradH = s gradY B, and the
-/// gradients of the factors.
+/// The frozen product takes it along, h = s x̃ Aᵀ included: what is left are the narrow product gradH = s gradY B and
+/// the gradients of the factors.
 ///
 /// Shapes are x (tokens, inFeatures), A (rank, inFeatures), B (outFeatures, rank), h (tokens, rank). The cost is 2
 /// tokens rank (inFeatures + outFeatures) flop forward, twice that backward.
@@ -51,11 +51,15 @@ final class LowRankPath {
         }
     }
 
-    /// h = s x̃ Aᵀ, and the term h Bᵀ for the product.
+    /// The term h Bᵀ with h = s x̃ Aᵀ for the product, which computes h on the way unless x is masked.
     ///
-    /// @param h (tokens, rank), overwritten
+    /// @param h (tokens, rank), overwritten: there when the product is done
     /// @param column first column of the layer's output in the product
     void forward(AdapterCall call, Matrix a, Matrix b, float s, Matrix h, LowRankTerms terms, int column) {
+        if (!drops(call)) {
+            terms.addForward(call.x(), a, s, h, b, column);
+            return;
+        }
         Workspace workspace = call.compute().workspace();
         long mark = workspace.mark();
         MatMul.nt(call.compute(), s, input(call), a, h, false);
@@ -95,6 +99,33 @@ final class LowRankPath {
         if (gradInput != null) {
             backwardInput(call, gradH, a, gradInput);
         }
+    }
+
+    /// The same for factors whose gradients nobody reads before the product of the input's gradient: that product
+    /// computes gradH on the way, unless x is masked or nobody wants the input's gradient, and dA follows it.
+    ///
+    /// @param gradOutput what that product reads, or some of its columns: the kind only adds
+    /// @param gradA added to, at the latest when gradInput is complete
+    void backwardWithProduct(
+            AdapterCall call,
+            Matrix a,
+            Matrix b,
+            float s,
+            Matrix h,
+            Matrix gradOutput,
+            Matrix gradH,
+            Matrix gradA,
+            @Nullable Matrix gradB,
+            @Nullable InputGradient gradInput) {
+        if (gradInput == null || drops(call)) {
+            backward(call, a, b, s, h, gradOutput, gradH, gradA, gradB, gradInput);
+            return;
+        }
+        if (gradB != null) {
+            MatMul.tn(call.compute(), 1, gradOutput, h, gradB, true);
+        }
+        gradInput.addTerm(gradOutput, b, s, gradH, a);
+        gradInput.addFactorGradient(gradH, call.x(), gradA);
     }
 
     /// gradX += gradH A, masked as x̃ was.

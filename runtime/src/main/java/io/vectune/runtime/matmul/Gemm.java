@@ -66,6 +66,7 @@ final class Gemm implements ThreadTeam.Task {
     private final int groupPanels;
     private final int unitSums;
     private final GemmSpan span;
+    private final TermSources sources;
     private final GemmUnit[] workers;
     private final PackedSides packed = new PackedSides();
     private final Operand firstOperand = new Operand();
@@ -89,8 +90,9 @@ final class Gemm implements ThreadTeam.Task {
         this.groupPanels = Math.max(1, DECODED_COLUMNS / panelWidth);
         this.unitSums = sizes.unitSums() / (tileRows * panelWidth);
         this.span = new GemmSpan(kernels);
+        this.sources = new TermSources(kernels, span);
         this.workers = new GemmUnit[threads];
-        Arrays.setAll(workers, worker -> new GemmUnit(kernels, span, packed, groupTiles, groupPanels, worker));
+        Arrays.setAll(workers, worker -> new GemmUnit(kernels, span, packed, sources, groupTiles, groupPanels, worker));
     }
 
     /// The operands to fill in for [#product]: reused, so that a product allocates nothing.
@@ -204,6 +206,7 @@ final class Gemm implements ThreadTeam.Task {
         if (span.right().isDecoded()) {
             return;
         }
+        sources.packLeftFactors();
         phase = Phase.PACK_RIGHT;
         packPanels = span.right().depthIsRows() ? PACK_PANELS : 1;
         run(team, Math.ceilDiv(span.panels(), packPanels), (long) span.rightCount() * span.depth() * 8);
@@ -213,6 +216,7 @@ final class Gemm implements ThreadTeam.Task {
         if (span.left().isDecoded()) {
             return;
         }
+        sources.packRightFactors();
         phase = Phase.PACK_LEFT;
         run(team, Math.ceilDiv(span.leftCount(), PACK_ROWS), (long) span.leftCount() * span.depth() * 8);
     }

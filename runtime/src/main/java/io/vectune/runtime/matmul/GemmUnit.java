@@ -19,6 +19,7 @@ final class GemmUnit {
     private final int panelWidth;
     private final int groupTiles;
     private final int groupPanels;
+    private final TermSources sources;
     private final int worker;
 
     private final float[] passing = new float[Operand.PASSING];
@@ -26,6 +27,7 @@ final class GemmUnit {
     private final UnitTerms terms;
     private final ResultRows output;
     private final Scratch decodedRows = new Scratch();
+    private final Scratch narrowSums = new Scratch();
 
     // The unit: tiles of left rows, panels.
     private int tileFrom;
@@ -34,15 +36,24 @@ final class GemmUnit {
     private int panelTo;
 
     /// @param packed what is packed of each side that is no weight, and a block a worker of decoded panels
+    /// @param sources of the terms, packed before the panels or the rows
     /// @param groupTiles tiles of a group of left rows, at most
     /// @param groupPanels panels of a group, at most
-    GemmUnit(TileKernels kernels, GemmSpan span, PackedSides packed, int groupTiles, int groupPanels, int worker) {
+    GemmUnit(
+            TileKernels kernels,
+            GemmSpan span,
+            PackedSides packed,
+            TermSources sources,
+            int groupTiles,
+            int groupPanels,
+            int worker) {
         this.kernels = kernels;
         this.span = span;
         this.packed = packed;
         this.worker = worker;
         this.tileRows = kernels.tileRows();
         this.panelWidth = kernels.panelWidth();
+        this.sources = sources;
         this.groupTiles = groupTiles;
         this.groupPanels = groupPanels;
         this.sums = new UnitSums(span, tileRows, panelWidth);
@@ -50,11 +61,14 @@ final class GemmUnit {
         this.output = new ResultRows(kernels, span, passing);
     }
 
-    /// Packs some rows of the left side, and of its terms.
+    /// Packs some rows of the left side, and of its terms, whose narrow sides may have to be computed first.
     void packRows(int row, int rows) {
         int from = span.leftFrom() + row;
         span.left().load(from, rows, span.depthFrom(), span.depth());
         for (int block = 0; block < span.packedBlocks(); block++) {
+            if (span.isTerms(block)) {
+                sources.computeOfRows(row, rows, packed, narrowSums);
+            }
             Operand source = span.isTerms(block) ? span.leftTerms() : span.left();
             int depthFrom = span.operandDepth(block);
             int depth = span.depthOf(block);
@@ -63,13 +77,18 @@ final class GemmUnit {
         }
     }
 
-    /// Packs some panels of the right side, and of its terms.
+    /// Packs some panels of the right side, and of its terms, whose narrow sides may have to be computed first.
     void packPanels(int panel, int panelEnd) {
         int from = span.rightFrom() + panel * panelWidth;
         int columns = span.columnsOf(panel, panelEnd);
         int length = span.panelLength();
         span.right().load(from, columns, span.depthFrom(), span.depth());
         for (int block = 0; block < span.packedBlocks(); block++) {
+            if (span.isTerms(block)) {
+                for (int each = panel; each < panelEnd; each++) {
+                    sources.computeOfPanel(each, packed, narrowSums, passing);
+                }
+            }
             Operand source = span.isTerms(block) ? span.rightTerms() : span.right();
             int depthFrom = span.operandDepth(block);
             int depth = span.depthOf(block);

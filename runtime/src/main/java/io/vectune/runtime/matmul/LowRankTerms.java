@@ -7,6 +7,7 @@ import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// Products of small rank that belong to the result of a large product, for [MatMul] to add in the same pass:
 ///
@@ -17,16 +18,26 @@ import java.util.List;
 /// the large product it costs its multiply-adds alone, where a product of its own reads and writes the whole result
 /// once more. Layers whose outputs lie side by side bring one term each, over their own columns.
 ///
+/// A term can leave its narrow side, h = s x Aᵀ or gradH = s gradY B, to the product as well, which multiplies with A or
+/// B while it has x or gradY in its caches: [TermSources].
+///
 /// Terms hold matrices, no copies: these must stay as they are until the product is done. Not for use by two threads at
 /// once.
 public final class LowRankTerms {
     /// The most ranks that a product takes along: a block of its sums.
     private static final int MAX_RANK = TileKernels.MAX_DEPTH;
 
+    /// What the narrow side of a term is to be computed from: h = scale x Aᵀ, or gradH = scale gradY B.
+    ///
+    /// @param wide (tokens, features): x or gradY
+    /// @param factor A (rank, features) or B (features, rank)
+    record Source(Matrix wide, Matrix factor, float scale) {}
+
     /// One term: result[:, column + j] += sum_k narrow[:, k] * factor[j, k], or factor[k, j].
     ///
     /// @param rankFrom ranks of the terms before it
-    private record Term(Matrix narrow, Matrix factor, boolean rankIsRows, int column, int rankFrom) {
+    /// @param source of the narrow side, if it is not computed yet
+    record Term(Matrix narrow, Matrix factor, boolean rankIsRows, int column, int rankFrom, @Nullable Source source) {
         int rankTo() {
             return rankFrom + narrow.columns();
         }
@@ -38,6 +49,7 @@ public final class LowRankTerms {
 
     private final List<Term> terms = new ArrayList<>(4);
     private int rank;
+    private boolean fromProduct;
 
     /// No terms.
     public LowRankTerms() {}
@@ -49,7 +61,20 @@ public final class LowRankTerms {
     /// @param column the first output
     /// @throws IllegalArgumentException if the ranks differ, or terms of the transposed product are there
     public void addForward(Matrix h, Matrix b, int column) {
-        add(h, b, false, column);
+        add(h, b, false, column, null);
+    }
+
+    /// A term of the forward product whose h = scale x Aᵀ is computed with it: h is there when the product is done.
+    ///
+    /// @param x (tokens, inputs), what the product reads
+    /// @param a (rank, inputs)
+    /// @param h (tokens, rank), overwritten
+    /// @param b (outputs, rank)
+    /// @param column the first output
+    /// @throws IllegalArgumentException if a shape does not fit, or terms of the transposed product are there
+    public void addForward(Matrix x, Matrix a, float scale, Matrix h, Matrix b, int column) {
+        checkSource("A", a, h.columns(), x.columns(), x.rows(), h.rows());
+        add(h, b, false, column, new Source(x, a, scale));
     }
 
     /// A term of the transposed product: gradInput[:, i] += sum_k gradH[:, k] A[k, i], for as many i as A has columns.
@@ -58,10 +83,23 @@ public final class LowRankTerms {
     /// @param a (rank, inputs)
     /// @throws IllegalArgumentException if the ranks differ, or terms of the forward product are there
     public void addTransposed(Matrix gradH, Matrix a) {
-        add(gradH, a, true, 0);
+        add(gradH, a, true, 0, null);
     }
 
-    private void add(Matrix narrow, Matrix factor, boolean rankIsRows, int column) {
+    /// A term of the transposed product whose gradH = scale gradY B is computed with it: gradH is there when the
+    /// product is done.
+    ///
+    /// @param gradOutput (tokens, outputs), what the product reads or some of its columns
+    /// @param b (outputs, rank)
+    /// @param gradH (tokens, rank), overwritten
+    /// @param a (rank, inputs)
+    /// @throws IllegalArgumentException if a shape does not fit, or terms of the forward product are there
+    public void addTransposed(Matrix gradOutput, Matrix b, float scale, Matrix gradH, Matrix a) {
+        checkSource("B", b, gradOutput.columns(), gradH.columns(), gradOutput.rows(), gradH.rows());
+        add(gradH, a, true, 0, new Source(gradOutput, b, scale));
+    }
+
+    private void add(Matrix narrow, Matrix factor, boolean rankIsRows, int column, @Nullable Source source) {
         int factorRank = rankIsRows ? factor.rows() : factor.columns();
         if (factorRank != narrow.columns()) {
             throw new IllegalArgumentException(
@@ -71,7 +109,7 @@ public final class LowRankTerms {
             throw new IllegalArgumentException(
                     "low-rank term: expected terms of one product, found forward and transposed ones");
         }
-        terms.add(new Term(narrow, factor, rankIsRows, column, rank));
+        terms.add(new Term(narrow, factor, rankIsRows, column, rank, source));
         rank = Math.addExact(rank, factorRank);
     }
 
@@ -84,12 +122,14 @@ public final class LowRankTerms {
     public void clear() {
         terms.clear();
         rank = 0;
+        fromProduct = false;
     }
 
     /// result (+)= the terms, as products of their own.
     ///
     /// @param accumulate otherwise the result is overwritten
     public void addTo(Compute compute, Matrix result, boolean accumulate) {
+        computeNarrow(compute);
         // The first of transposed terms over all columns can overwrite; anything else adds.
         boolean adds = accumulate;
         if (!adds
@@ -107,6 +147,75 @@ public final class LowRankTerms {
                 MatMul.nt(compute, 1, term.narrow, term.factor, target, adds);
             }
             adds = true;
+        }
+    }
+
+    /// Before a product: leaves the narrow sides to it, if it can compute all of them from what it packs, or computes
+    /// them.
+    ///
+    /// @param packed all of x or of gradY; null if the product does not pack all of it at once
+    void settle(Compute compute, @Nullable Matrix packed) {
+        fromProduct = packed != null;
+        for (Term term : terms) {
+            fromProduct &= packed != null && term.source != null && columnIn(packed, term.source) >= 0;
+        }
+        if (!fromProduct) {
+            computeNarrow(compute);
+        }
+    }
+
+    private void computeNarrow(Compute compute) {
+        for (Term term : terms) {
+            Source source = term.source;
+            if (source != null && term.rankIsRows) {
+                MatMul.nn(compute, source.scale, source.wide, source.factor, term.narrow, false);
+            } else if (source != null) {
+                MatMul.nt(compute, source.scale, source.wide, source.factor, term.narrow, false);
+            }
+        }
+    }
+
+    /// Whether the product computes the narrow sides: see [#settle].
+    boolean areFromProduct() {
+        return fromProduct;
+    }
+
+    /// The terms, in the order of their ranks.
+    List<Term> list() {
+        return terms;
+    }
+
+    /// The first column of `packed` that a source reads, or -1 if it reads anything else: a forward term all columns, a
+    /// transposed one those of its layer.
+    static int columnIn(Matrix packed, Source source) {
+        Matrix wide = source.wide;
+        long column = (wide.offset() - packed.offset()) / Float.BYTES;
+        boolean within =
+                wide.segment().equals(packed.segment())
+                        && wide.rows() == packed.rows()
+                        && wide.stride() == packed.stride()
+                        && column >= 0
+                        && column + wide.columns() <= packed.columns();
+        return within ? Math.toIntExact(column) : -1;
+    }
+
+    private static void checkSource(String name, Matrix factor, int rows, int columns, int tokens, int narrowTokens) {
+        if (factor.rows() != rows || factor.columns() != columns || tokens != narrowTokens) {
+            throw new IllegalArgumentException(
+                    "low-rank term: expected "
+                            + name
+                            + " ("
+                            + rows
+                            + ", "
+                            + columns
+                            + ") and "
+                            + narrowTokens
+                            + " tokens, found ("
+                            + factor.rows()
+                            + ", "
+                            + factor.columns()
+                            + ") and "
+                            + tokens);
         }
     }
 

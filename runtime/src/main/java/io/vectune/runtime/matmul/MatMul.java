@@ -32,6 +32,9 @@ public final class MatMul {
         if (terms.isEmpty()) {
             multiply(compute, weight, x, y, false);
         } else if (isBlocked(weight, x.rows()) && terms.fitInBlock()) {
+            // The product packs whole rows of x, unless the weight is widened or they are very long.
+            boolean packed = !(weight instanceof ExpandedWeight) && weight.inFeatures() <= Gemm.SPAN_DEPTH;
+            terms.settle(compute, packed ? x : null);
             multiply(compute, weight, x, y, false, terms);
         } else {
             multiply(compute, weight, x, y, false);
@@ -109,6 +112,7 @@ public final class MatMul {
             multiplyTransposed(compute, weight, gradOutput, gradInput, accumulate);
             terms.addTo(compute, gradInput, true);
         } else {
+            terms.settle(compute, weight.outFeatures() <= Gemm.SPAN_DEPTH ? gradOutput : null);
             multiplyTransposed(compute, weight, gradOutput, gradInput, accumulate, terms);
         }
     }

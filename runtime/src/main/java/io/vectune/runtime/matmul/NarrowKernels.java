@@ -15,6 +15,12 @@ interface NarrowKernels {
     /// Rows of a register tile of [#expand], and of ranks of [#outer].
     int ROWS = 4;
 
+    /// Row lengths of the blocks of [#outer], of x and g and of h: constants, so that the compiler takes the checks of
+    /// the indexes out of its loop.
+    int OUTER_STRIDE = 528;
+
+    int RANK_STRIDE = 64;
+
     /// What widths are rounded up to: one vector in [#reduce], two in [#expand] and [#outer].
     int lanes();
 
@@ -65,8 +71,8 @@ interface NarrowKernels {
 
     /// For k in [0, rank), a multiple of [#ROWS], and j in [0, columns), a multiple of two vectors:
     ///
-    ///     g[k * stride + j] += sum_t h[hAt + t * rank + k] * x[t * stride + j]
-    void outer(int tokens, int columns, int rank, float[] h, int hAt, float[] x, float[] g, int stride);
+    ///     g[k * OUTER_STRIDE + j] += sum_t h[hAt + t * RANK_STRIDE + k] * x[t * OUTER_STRIDE + j]
+    void outer(int tokens, int columns, int rank, float[] h, int hAt, float[] x, float[] g);
 
     /// The kernels of the tier in use.
     static NarrowKernels active() {

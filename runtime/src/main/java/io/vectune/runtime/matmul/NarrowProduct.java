@@ -42,8 +42,6 @@ final class NarrowProduct implements ThreadTeam.Task {
     /// Rows at a time: with the columns 132 KB of the second-level cache, from which each vector is loaded once.
     private static final int OUTER_ROWS = 64;
 
-    private static final int OUTER_STRIDE = OUTER_COLUMNS + 16;
-
     /// Elements below which a region is not worth a second thread.
     private static final long SERIAL_BELOW = 1L << 18;
 
@@ -145,7 +143,7 @@ final class NarrowProduct implements ThreadTeam.Task {
         wide = transposed ? a : b;
         rank = factor.columns();
         width = roundUp(rank, NarrowKernels.ROWS);
-        pack(team, factor, false, factor.rows(), width);
+        pack(team, factor, false, factor.rows(), NarrowKernels.RANK_STRIDE);
         start(Phase.OUTER, alpha, c, accumulate);
         int columns = Math.max(a.columns(), b.columns());
         int wanted = roundUp(Math.ceilDiv(columns, OUTER_COLUMNS), team.size());
@@ -179,7 +177,8 @@ final class NarrowProduct implements ThreadTeam.Task {
         panelTransposed = transpose;
         packedStride = stride;
         int least = matrix.rows() > matrix.columns() ? PACK_MIN : 1;
-        team.run(matrix.rows(), length < PACK_SERIAL_BELOW ? matrix.rows() : least, this);
+        boolean serial = (long) matrix.rows() * matrix.columns() < PACK_SERIAL_BELOW;
+        team.run(matrix.rows(), serial ? matrix.rows() : least, this);
         narrow = null;
     }
 
@@ -284,14 +283,14 @@ final class NarrowProduct implements ThreadTeam.Task {
         int column = unit * unitColumns;
         int columns = Math.min(unitColumns, x.columns() - column);
         int padded = roundUp(columns, 2 * kernels.lanes());
-        int stride = OUTER_STRIDE;
+        int stride = NarrowKernels.OUTER_STRIDE;
         float[] rowBlock = local.wide.ofLength(OUTER_ROWS * stride);
         float[] sums = local.narrow.ofLength(width * stride);
         Arrays.fill(sums, 0, width * stride, 0f);
         for (int row = 0; row < x.rows(); row += OUTER_ROWS) {
             int rows = Math.min(OUTER_ROWS, x.rows() - row);
             kernels.load(x.segment(), x.rowOffset(row) + 4L * column, x.stride(), rows, columns, rowBlock, 0, stride);
-            kernels.outer(rows, padded, width, panel.array(), row * width, rowBlock, sums, stride);
+            kernels.outer(rows, padded, width, panel.array(), row * NarrowKernels.RANK_STRIDE, rowBlock, sums);
         }
         if (transposed) {
             storeTransposed(c, column, columns, sums, stride, rowBlock);

@@ -85,14 +85,14 @@ final class NarrowScalar implements NarrowKernels {
     }
 
     @Override
-    public void outer(int tokens, int columns, int rank, float[] h, int hAt, float[] x, float[] g, int stride) {
+    public void outer(int tokens, int columns, int rank, float[] h, int hAt, float[] x, float[] g) {
         for (int k = 0; k < rank; k++) {
             for (int j = 0; j < columns; j++) {
-                float sum = g[k * stride + j];
+                float sum = g[k * OUTER_STRIDE + j];
                 for (int t = 0; t < tokens; t++) {
-                    sum = Math.fma(h[hAt + t * rank + k], x[t * stride + j], sum);
+                    sum = Math.fma(h[hAt + t * RANK_STRIDE + k], x[t * OUTER_STRIDE + j], sum);
                 }
-                g[k * stride + j] = sum;
+                g[k * OUTER_STRIDE + j] = sum;
             }
         }
     }

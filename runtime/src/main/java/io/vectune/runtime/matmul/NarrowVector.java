@@ -1,5 +1,7 @@
 package io.vectune.runtime.matmul;
 
+import static io.vectune.runtime.matmul.RegisterTiles.WIDE;
+
 import io.vectune.runtime.compute.VectorWidth;
 import io.vectune.runtime.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
@@ -9,8 +11,10 @@ import jdk.incubator.vector.VectorSpecies;
 
 /// [NarrowKernels] in the Vector API: the same chains as [NarrowScalar], the same bits.
 ///
-/// Registers: 12 x 1 takes 12 + 1 + 1 = 14, 4 x 2 takes 8 + 2 + 1 = 11 of at least 16. Loads per fused multiply-add: 13
-/// / 12 and 6 / 8, with two loads and two multiply-adds a cycle no more than 8 % above what the arithmetic takes.
+/// Registers: 12 x 1 takes 12 + 1 + 1 = 14, 4 x 2 takes 8 + 2 + 1 = 11 of at least 16; 8 x 2 takes 19 of the 32 that
+/// some processors have. Loads per fused multiply-add: 13 / 12, 6 / 8 and 10 / 16, with two loads and two multiply-adds
+/// a cycle no more than 8 % above what the arithmetic takes; but a load across two cache lines counts twice, and 8 sums
+/// only just hide the latency of a multiply-add.
 final class NarrowVector implements NarrowKernels {
     private static final VectorSpecies<Float> F32 = VectorWidth.F32;
     private static final int LANES = F32.length();
@@ -208,26 +212,96 @@ final class NarrowVector implements NarrowKernels {
     }
 
     @Override
-    public void outer(int tokens, int columns, int rank, float[] h, int hAt, float[] x, float[] g, int stride) {
+    public void outer(int tokens, int columns, int rank, float[] h, int hAt, float[] x, float[] g) {
         // The ranks inside: two vectors of x of all tokens stay in the first-level cache for them.
         for (int j = 0; j < columns; j += 2 * LANES) {
-            for (int k = 0; k < rank; k += ROWS) {
-                outerTile(tokens, rank, h, hAt + k, x, j, g, k * stride + j, stride);
+            int k = 0;
+            for (; WIDE && k <= rank - 8; k += 8) {
+                outerTile8(tokens, h, hAt + k, x, j, g, k * OUTER_STRIDE + j);
+            }
+            for (; k < rank; k += ROWS) {
+                outerTile4(tokens, h, hAt + k, x, j, g, k * OUTER_STRIDE + j);
             }
         }
     }
 
-    private static void outerTile(
-            int tokens, int rank, float[] h, int hAt, float[] x, int xAt, float[] g, int at, int stride) {
+    private static void outerTile8(int tokens, float[] h, int hAt, float[] x, int xAt, float[] g, int at) {
         FloatVector c0x0 = FloatVector.fromArray(F32, g, at);
         FloatVector c0x1 = FloatVector.fromArray(F32, g, at + LANES);
-        FloatVector c1x0 = FloatVector.fromArray(F32, g, at + stride);
-        FloatVector c1x1 = FloatVector.fromArray(F32, g, at + stride + LANES);
-        FloatVector c2x0 = FloatVector.fromArray(F32, g, at + 2 * stride);
-        FloatVector c2x1 = FloatVector.fromArray(F32, g, at + 2 * stride + LANES);
-        FloatVector c3x0 = FloatVector.fromArray(F32, g, at + 3 * stride);
-        FloatVector c3x1 = FloatVector.fromArray(F32, g, at + 3 * stride + LANES);
-        for (int t = 0, b = xAt, p = hAt; t < tokens; t++, b += stride, p += rank) {
+        FloatVector c1x0 = FloatVector.fromArray(F32, g, at + OUTER_STRIDE);
+        FloatVector c1x1 = FloatVector.fromArray(F32, g, at + OUTER_STRIDE + LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, g, at + 2 * OUTER_STRIDE);
+        FloatVector c2x1 = FloatVector.fromArray(F32, g, at + 2 * OUTER_STRIDE + LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, g, at + 3 * OUTER_STRIDE);
+        FloatVector c3x1 = FloatVector.fromArray(F32, g, at + 3 * OUTER_STRIDE + LANES);
+        FloatVector c4x0 = FloatVector.fromArray(F32, g, at + 4 * OUTER_STRIDE);
+        FloatVector c4x1 = FloatVector.fromArray(F32, g, at + 4 * OUTER_STRIDE + LANES);
+        FloatVector c5x0 = FloatVector.fromArray(F32, g, at + 5 * OUTER_STRIDE);
+        FloatVector c5x1 = FloatVector.fromArray(F32, g, at + 5 * OUTER_STRIDE + LANES);
+        FloatVector c6x0 = FloatVector.fromArray(F32, g, at + 6 * OUTER_STRIDE);
+        FloatVector c6x1 = FloatVector.fromArray(F32, g, at + 6 * OUTER_STRIDE + LANES);
+        FloatVector c7x0 = FloatVector.fromArray(F32, g, at + 7 * OUTER_STRIDE);
+        FloatVector c7x1 = FloatVector.fromArray(F32, g, at + 7 * OUTER_STRIDE + LANES);
+        for (int t = 0; t < tokens; t++) {
+            int b = xAt + t * OUTER_STRIDE;
+            int p = hAt + t * RANK_STRIDE;
+            FloatVector b0 = FloatVector.fromArray(F32, x, b);
+            FloatVector b1 = FloatVector.fromArray(F32, x, b + LANES);
+            FloatVector a = FloatVector.broadcast(F32, h[p]);
+            c0x0 = a.fma(b0, c0x0);
+            c0x1 = a.fma(b1, c0x1);
+            a = FloatVector.broadcast(F32, h[p + 1]);
+            c1x0 = a.fma(b0, c1x0);
+            c1x1 = a.fma(b1, c1x1);
+            a = FloatVector.broadcast(F32, h[p + 2]);
+            c2x0 = a.fma(b0, c2x0);
+            c2x1 = a.fma(b1, c2x1);
+            a = FloatVector.broadcast(F32, h[p + 3]);
+            c3x0 = a.fma(b0, c3x0);
+            c3x1 = a.fma(b1, c3x1);
+            a = FloatVector.broadcast(F32, h[p + 4]);
+            c4x0 = a.fma(b0, c4x0);
+            c4x1 = a.fma(b1, c4x1);
+            a = FloatVector.broadcast(F32, h[p + 5]);
+            c5x0 = a.fma(b0, c5x0);
+            c5x1 = a.fma(b1, c5x1);
+            a = FloatVector.broadcast(F32, h[p + 6]);
+            c6x0 = a.fma(b0, c6x0);
+            c6x1 = a.fma(b1, c6x1);
+            a = FloatVector.broadcast(F32, h[p + 7]);
+            c7x0 = a.fma(b0, c7x0);
+            c7x1 = a.fma(b1, c7x1);
+        }
+        ONE.mul(c0x0).intoArray(g, at);
+        ONE.mul(c0x1).intoArray(g, at + LANES);
+        ONE.mul(c1x0).intoArray(g, at + OUTER_STRIDE);
+        ONE.mul(c1x1).intoArray(g, at + OUTER_STRIDE + LANES);
+        ONE.mul(c2x0).intoArray(g, at + 2 * OUTER_STRIDE);
+        ONE.mul(c2x1).intoArray(g, at + 2 * OUTER_STRIDE + LANES);
+        ONE.mul(c3x0).intoArray(g, at + 3 * OUTER_STRIDE);
+        ONE.mul(c3x1).intoArray(g, at + 3 * OUTER_STRIDE + LANES);
+        ONE.mul(c4x0).intoArray(g, at + 4 * OUTER_STRIDE);
+        ONE.mul(c4x1).intoArray(g, at + 4 * OUTER_STRIDE + LANES);
+        ONE.mul(c5x0).intoArray(g, at + 5 * OUTER_STRIDE);
+        ONE.mul(c5x1).intoArray(g, at + 5 * OUTER_STRIDE + LANES);
+        ONE.mul(c6x0).intoArray(g, at + 6 * OUTER_STRIDE);
+        ONE.mul(c6x1).intoArray(g, at + 6 * OUTER_STRIDE + LANES);
+        ONE.mul(c7x0).intoArray(g, at + 7 * OUTER_STRIDE);
+        ONE.mul(c7x1).intoArray(g, at + 7 * OUTER_STRIDE + LANES);
+    }
+
+    private static void outerTile4(int tokens, float[] h, int hAt, float[] x, int xAt, float[] g, int at) {
+        FloatVector c0x0 = FloatVector.fromArray(F32, g, at);
+        FloatVector c0x1 = FloatVector.fromArray(F32, g, at + LANES);
+        FloatVector c1x0 = FloatVector.fromArray(F32, g, at + OUTER_STRIDE);
+        FloatVector c1x1 = FloatVector.fromArray(F32, g, at + OUTER_STRIDE + LANES);
+        FloatVector c2x0 = FloatVector.fromArray(F32, g, at + 2 * OUTER_STRIDE);
+        FloatVector c2x1 = FloatVector.fromArray(F32, g, at + 2 * OUTER_STRIDE + LANES);
+        FloatVector c3x0 = FloatVector.fromArray(F32, g, at + 3 * OUTER_STRIDE);
+        FloatVector c3x1 = FloatVector.fromArray(F32, g, at + 3 * OUTER_STRIDE + LANES);
+        for (int t = 0; t < tokens; t++) {
+            int b = xAt + t * OUTER_STRIDE;
+            int p = hAt + t * RANK_STRIDE;
             FloatVector b0 = FloatVector.fromArray(F32, x, b);
             FloatVector b1 = FloatVector.fromArray(F32, x, b + LANES);
             FloatVector a = FloatVector.broadcast(F32, h[p]);
@@ -245,11 +319,11 @@ final class NarrowVector implements NarrowKernels {
         }
         ONE.mul(c0x0).intoArray(g, at);
         ONE.mul(c0x1).intoArray(g, at + LANES);
-        ONE.mul(c1x0).intoArray(g, at + stride);
-        ONE.mul(c1x1).intoArray(g, at + stride + LANES);
-        ONE.mul(c2x0).intoArray(g, at + 2 * stride);
-        ONE.mul(c2x1).intoArray(g, at + 2 * stride + LANES);
-        ONE.mul(c3x0).intoArray(g, at + 3 * stride);
-        ONE.mul(c3x1).intoArray(g, at + 3 * stride + LANES);
+        ONE.mul(c1x0).intoArray(g, at + OUTER_STRIDE);
+        ONE.mul(c1x1).intoArray(g, at + OUTER_STRIDE + LANES);
+        ONE.mul(c2x0).intoArray(g, at + 2 * OUTER_STRIDE);
+        ONE.mul(c2x1).intoArray(g, at + 2 * OUTER_STRIDE + LANES);
+        ONE.mul(c3x0).intoArray(g, at + 3 * OUTER_STRIDE);
+        ONE.mul(c3x1).intoArray(g, at + 3 * OUTER_STRIDE + LANES);
     }
 }

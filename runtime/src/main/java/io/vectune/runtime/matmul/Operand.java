@@ -101,6 +101,11 @@ final class Operand {
         return weight == null ? 1 : weight.blockColumns();
     }
 
+    /// The first column of the matrix that a view of some of its columns shows.
+    int columnOf(Matrix view) {
+        return Math.toIntExact((view.offset() - origin) / Float.BYTES);
+    }
+
     /// Loads rows of a matrix that are going to be copied in short pieces: vectors [from, +count), k in [depthFrom,
     /// +depth), if the sums run along them.
     void load(int from, int count, int depthFrom, int depth) {

@@ -112,6 +112,44 @@ class LowRankTermsTest {
         }
     }
 
+    @ParameterizedTest
+    @CsvSource(textBlock = SIZES)
+    void narrowSidesLeftToTheProductHaveTheBitsOfProductsOfTheirOwn(
+            int tokens, int first, int second, int third, int inputs, int rank) {
+        Problem problem =
+                new Problem(FewTokenProduct.MAX_TOKENS + tokens, new int[] {first, second, third}, inputs, rank);
+        for (int threads = 1; threads <= 3; threads++) {
+            try (ThreadTeam team = ThreadTeam.of(threads);
+                    Compute compute = new Compute(team)) {
+                float[] apart =
+                        problem.forwardAndBackward(
+                                compute, problem.computed(compute, false), problem.computed(compute, true));
+                float[] left = problem.forwardAndBackward(compute, problem.left(false), problem.left(true));
+                assertThat(left).as("%d threads", threads).isEqualTo(apart);
+            }
+        }
+    }
+
+    @Test
+    void narrowSidesOfAnythingElseThanTheProductReadsAreComputedApart() {
+        try (ThreadTeam team = ThreadTeam.of(2);
+                Compute compute = new Compute(team)) {
+            Problem problem = new Problem(40, new int[] {20, 30, 40}, 50, 8);
+            Matrix other = random(40, 50, 99);
+            Matrix h = Matrix.allocate(arena, 40, 8);
+            LowRankTerms terms = new LowRankTerms();
+            terms.addForward(other, problem.a[0], 0.5f, h, problem.factors[0], 0);
+            Matrix y = Matrix.allocate(arena, 40, problem.outputs);
+            MatMul.multiply(compute, weight(problem.w), problem.x, terms, y);
+            Matrix expected = Matrix.allocate(arena, 40, 8);
+            MatMul.nt(compute, 0.5f, other, problem.a[0], expected, false);
+            assertThat(h.toArray()).isEqualTo(expected.toArray());
+            assertThatThrownBy(() -> terms.addForward(other, random(8, 51, 1), 1, h, problem.factors[0], 0))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessage("low-rank term: expected A (8, 50) and 40 tokens, found (8, 51) and 40");
+        }
+    }
+
     @Test
     void fewTokensAndLargeRanksAreAddedByProductsOfTheirOwn() {
         try (ThreadTeam team = ThreadTeam.of(2);
@@ -188,6 +226,7 @@ class LowRankTermsTest {
         private final Matrix g;
         private final Matrix w;
         private final Matrix[] h = new Matrix[3];
+        private final Matrix[] gradH = new Matrix[3];
         private final Matrix[] a = new Matrix[3];
         private final Matrix[] factors = new Matrix[3];
 
@@ -199,6 +238,7 @@ class LowRankTermsTest {
             w = random(outputs, inputs, 3);
             for (int layer = 0; layer < 3; layer++) {
                 h[layer] = random(tokens, rank + layer, 10 + layer);
+                gradH[layer] = random(tokens, rank + layer, 15 + layer);
                 a[layer] = random(rank + layer, inputs, 20 + layer);
                 factors[layer] = random(sizes[layer], rank + layer, 30 + layer);
             }
@@ -218,6 +258,54 @@ class LowRankTermsTest {
                 terms.addTransposed(h[layer], a[layer]);
             }
             return terms;
+        }
+
+        private Matrix part(int layer) {
+            return g.columns(starts[layer], starts[layer] + factors[layer].rows());
+        }
+
+        /// Terms whose narrow sides are there.
+        LowRankTerms computed(Compute compute, boolean ofTransposed) {
+            for (int layer = 0; layer < 3; layer++) {
+                if (ofTransposed) {
+                    MatMul.nn(compute, 0.5f, part(layer), factors[layer], gradH[layer], false);
+                } else {
+                    MatMul.nt(compute, 0.5f, x, a[layer], h[layer], false);
+                }
+            }
+            LowRankTerms terms = new LowRankTerms();
+            for (int layer = 0; layer < 3; layer++) {
+                if (ofTransposed) {
+                    terms.addTransposed(gradH[layer], a[layer]);
+                } else {
+                    terms.addForward(h[layer], factors[layer], starts[layer]);
+                }
+            }
+            return terms;
+        }
+
+        /// The same, left to the product.
+        LowRankTerms left(boolean ofTransposed) {
+            LowRankTerms terms = new LowRankTerms();
+            for (int layer = 0; layer < 3; layer++) {
+                (ofTransposed ? gradH : h)[layer].fill(7);
+                if (ofTransposed) {
+                    terms.addTransposed(part(layer), factors[layer], 0.5f, gradH[layer], a[layer]);
+                } else {
+                    terms.addForward(x, a[layer], 0.5f, h[layer], factors[layer], starts[layer]);
+                }
+            }
+            return terms;
+        }
+
+        /// y, gradInput and the narrow sides, one behind the other.
+        float[] forwardAndBackward(Compute compute, LowRankTerms forward, LowRankTerms transposed) {
+            Matrix y = Matrix.allocate(arena, x.rows(), outputs);
+            Matrix gradInput = Matrix.allocate(arena, x.rows(), x.columns());
+            MatMul.multiply(compute, weight(w), x, forward, y);
+            MatMul.multiplyTransposed(compute, weight(w), g, transposed, gradInput, false);
+            Matrix all = beside(y, gradInput, h[0], h[1], h[2], gradH[0], gradH[1], gradH[2]);
+            return all.toArray();
         }
 
         /// The factors of the forward terms as one matrix, zeros where a term does not reach.
