@@ -26,12 +26,17 @@ import org.jspecify.annotations.Nullable;
 /// The set owns its parameters' memory; close it when no call uses it any more.
 public final class AdapterSet implements AutoCloseable {
     private final @Nullable AdapterConfig config;
+    // Its own configuration, or those of the sets that it combines.
+    private final List<AdapterConfig> configs = new ArrayList<>();
     private final Map<String, Adapter> adapters = new LinkedHashMap<>();
     private final Map<String, LayerSite> sites = new LinkedHashMap<>();
     private final Arena arena = Arena.ofShared();
 
     private AdapterSet(@Nullable AdapterConfig config) {
         this.config = config;
+        if (config != null) {
+            configs.add(config);
+        }
     }
 
     /// A new adapter for each target layer, initialized.
@@ -60,14 +65,12 @@ public final class AdapterSet implements AutoCloseable {
                 initialization.compute());
     }
 
-    /// Refuses to train an adapter whose configuration asks for something that only training would do and that is not
-    /// supported.
+    /// Refuses to train an adapter whose configuration, or that of one that it combines, asks for something that only
+    /// training would do and that is not supported.
     ///
     /// @throws VectuneException naming the field
     public void requireTrainable() {
-        if (config != null) {
-            requireTrainable(config);
-        }
+        configs.forEach(AdapterSet::requireTrainable);
     }
 
     private static void requireTrainable(AdapterConfig config) {
@@ -294,6 +297,7 @@ public final class AdapterSet implements AutoCloseable {
         AdapterSet composed = new AdapterSet(null);
         for (Weighted member : members) {
             composed.sites.putAll(member.set.sites);
+            composed.configs.addAll(member.set.configs);
         }
         for (String module : composed.sites.keySet()) {
             List<ComposedAdapter.Member> ofModule = new ArrayList<>();
@@ -323,6 +327,7 @@ public final class AdapterSet implements AutoCloseable {
         AdapterSet mixed = new AdapterSet(null);
         for (AdapterSet member : members) {
             mixed.sites.putAll(member.sites);
+            mixed.configs.addAll(member.configs);
         }
         mixed.sites.forEach((module, site) ->
                 mixed.adapters.put(

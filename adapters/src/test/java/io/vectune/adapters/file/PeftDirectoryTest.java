@@ -216,6 +216,12 @@ class PeftDirectoryTest {
             assertThatThrownBy(set::requireTrainable)
                     .isInstanceOf(VectuneException.class)
                     .hasMessageContaining(kind + ": " + field + " = 0.25: expected 0 to train");
+            try (AdapterSet mixed = AdapterSet.mixed(List.of(set))) {
+                assertThatThrownBy(mixed::requireTrainable).hasMessageContaining("expected 0 to train");
+            }
+            try (AdapterSet composed = AdapterSet.compose(List.of(new AdapterSet.Weighted(set, 0.5)))) {
+                assertThatThrownBy(composed::requireTrainable).hasMessageContaining("expected 0 to train");
+            }
         }
         Map<String, Object> asked = new LinkedHashMap<>(options);
         asked.put(field, 0.25);

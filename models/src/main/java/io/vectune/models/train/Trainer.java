@@ -54,8 +54,11 @@ public final class Trainer implements AutoCloseable {
     ///
     /// @param adapters trained in place
     /// @param compute of this trainer alone
+    /// @throws io.vectune.runtime.VectuneException if the configuration asks for something that is not done in training
     public Trainer(
             DecoderModel model, AdapterSet adapters, Compute compute, BatchPlan batches, TrainerOptions options) {
+        // Before the pass takes its memory.
+        adapters.requireTrainable();
         this(adapters, compute, new NextTokenObjective(model, adapters, compute, batches, options), options);
     }
 
