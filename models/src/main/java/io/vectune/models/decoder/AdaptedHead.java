@@ -28,7 +28,7 @@ final class AdaptedHead {
     private final Projection projection;
     private final @Nullable Matrix saved;
 
-    /// @param tokens the most tokens of a batch, or 0 where there is no backward
+    /// @param tokens the most tokens of a slice of the cross-entropy, or 0 where there is no backward
     AdaptedHead(DecoderModel model, Map<String, Adapter> adapters, Arena arena, int tokens) {
         this.own = adapters.get(DecoderModel.HEAD);
         Adapter embedding = model.isTied() ? adapters.get(DecoderModel.EMBEDDING) : null;

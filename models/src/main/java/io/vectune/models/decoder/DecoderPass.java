@@ -62,7 +62,8 @@ public final class DecoderPass implements AutoCloseable {
         for (DecoderLayer layer : model.layers()) {
             blocks.add(new DecoderBlock(config, layer, adapters));
         }
-        this.head = new AdaptedHead(model, adapters, arena, gradients ? limits.tokens() : 0);
+        int slice = Math.min(limits.tokens(), CrossEntropy.sliceRows(config.vocabSize()));
+        this.head = new AdaptedHead(model, adapters, arena, gradients ? slice : 0);
         this.lowest = gradients ? lowestAdapted(blocks, adapters) : blocks.size();
         for (int layer = 0; layer <= blocks.size(); layer++) {
             residuals.add(
