@@ -165,8 +165,8 @@ public class AdapterBenchmark {
         }
     }
 
-    /// What the three take, and their ratios. JMH adds events up over the iterations of all forks: each iteration gives its
-    /// share of the mean.
+    /// What the three take, and their ratios. JMH adds events up over the iterations of all forks: each iteration gives
+    /// its share of the mean.
     @State(Scope.Thread)
     @AuxCounters(AuxCounters.Type.EVENTS)
     public static class Turns {

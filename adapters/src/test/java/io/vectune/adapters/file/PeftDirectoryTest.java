@@ -219,7 +219,7 @@ class PeftDirectoryTest {
             try (AdapterSet mixed = AdapterSet.mixed(List.of(set))) {
                 assertThatThrownBy(mixed::requireTrainable).hasMessageContaining("expected 0 to train");
             }
-            try (AdapterSet composed = AdapterSet.compose(List.of(new AdapterSet.Weighted(set, 0.5)))) {
+            try (AdapterSet composed = AdapterSet.compose(List.of(new AdapterSet.Weighted(set, 0.5f)))) {
                 assertThatThrownBy(composed::requireTrainable).hasMessageContaining("expected 0 to train");
             }
         }
