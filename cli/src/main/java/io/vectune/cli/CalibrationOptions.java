@@ -69,6 +69,11 @@ final class CalibrationOptions {
         }
     }
 
+    /// The files, null for those that are not given.
+    @Nullable Path[] files() {
+        return new Path[] {calibration, opposite};
+    }
+
     /// Refuses data.
     void requireNone(String because) {
         if (calibration != null || opposite != null) {

@@ -52,6 +52,7 @@ final class FluxStepCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
+        host.inputs(inputs).keepApart("--out", out.path());
         out.checkFile();
         try (FluxHost opened = host.openFlux()) {
             opened.printIgnored(Output.of(spec));

@@ -4,7 +4,6 @@ import io.vectune.quant.WeightQuantizer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -31,11 +30,12 @@ final class HostOptions {
         return model.path();
     }
 
-    /// The model and the adapters, which no result may replace.
-    Inputs inputs() {
-        return Inputs.of(
-                Stream.concat(Stream.of(model.path()), references().stream().map(AdapterReference::path))
-                        .toArray(Path[]::new));
+    /// The model, the adapters and further files that a command reads, which no result may replace.
+    Inputs inputs(Path... more) {
+        List<Path> paths = new ArrayList<>(List.of(more));
+        paths.add(model.path());
+        references().forEach(reference -> paths.add(reference.path()));
+        return Inputs.of(paths.toArray(Path[]::new));
     }
 
     /// Maps the model and its adapters.

@@ -169,6 +169,7 @@ final class TuneCommand implements Callable<Integer> {
     /// Neither the adapter nor the log replaces an input, and the log no other file unless that is asked for.
     private void checkPlaces() {
         Inputs inputs = Inputs.of(model.path(), data.path(), start.initFrom);
+        Inputs.of(calibration.files()).keepApart("--log", log);
         inputs.keepApart("--out", out.path());
         inputs.keepApart("--log", log);
         if (log != null && !resume && !out.force() && Files.isRegularFile(log)) {

@@ -37,8 +37,25 @@ public class DequantizeBenchmark {
         public String shape = "";
 
         @Param({
-            "hqq8", "int8", "q8_0", "q6_k", "q5_k", "q5_0", "q5_1", "hqq4", "nf4", "nf4-nested", "fp4", "q4_0", "q4_1",
-            "q4_k", "hqq3", "q3_k", "hqq2", "q2_k", "hqq1"
+            "hqq8",
+            "int8",
+            "q8_0",
+            "q6_k",
+            "q5_k",
+            "q5_0",
+            "q5_1",
+            "hqq4",
+            "nf4",
+            "nf4-nested",
+            "fp4",
+            "q4_0",
+            "q4_1",
+            "q4_k",
+            "hqq3",
+            "q3_k",
+            "hqq2",
+            "q2_k",
+            "hqq1"
         })
         public String format = "";
 

@@ -27,7 +27,8 @@ import tools.jackson.databind.node.ObjectNode;
 /// `vectorBits`, `recorded` (the circumstances, for people) and the `shares` by name of entry that were recorded on it.
 /// An entry may have a `share` itself, which holds for any machine.
 ///
-/// @param machine that the shares were recorded on: the one at hand if the file has it, else its first
+/// @param machine that the shares were recorded on: the one at hand if the file has it, else the first with vectors as
+///   wide, else the first
 /// @param entries in the order in which they run
 public record GuardBaseline(Machine machine, List<GuardEntry> entries) {
     /// A kind of machine, as far as shares of its limits depend on it.
@@ -74,12 +75,7 @@ public record GuardBaseline(Machine machine, List<GuardEntry> entries) {
     public static GuardBaseline read(Path file, Machine here) {
         try {
             JsonNode root = new JsonMapper().readTree(file.toFile());
-            JsonNode machine = root.path("machines").path(0);
-            for (JsonNode each : root.path("machines")) {
-                if (machine(each).equals(here)) {
-                    machine = each;
-                }
-            }
+            JsonNode machine = nearest(root.path("machines"), here);
             List<GuardEntry> entries = new ArrayList<>();
             for (JsonNode node : root.path("entries")) {
                 double own = node.path("share").asDouble(0);
@@ -92,6 +88,22 @@ public record GuardBaseline(Machine machine, List<GuardEntry> entries) {
         } catch (JacksonException | IllegalArgumentException unfit) {
             throw new FileFormatException(file + ": " + unfit.getMessage(), unfit);
         }
+    }
+
+    /// The machine at hand, else the first with vectors as wide, else the first.
+    private static JsonNode nearest(JsonNode machines, Machine here) {
+        JsonNode found = machines.path(0);
+        boolean alike = false;
+        for (JsonNode each : machines) {
+            if (machine(each).equals(here)) {
+                return each;
+            }
+            if (!alike && machine(each).vectorBits() == here.vectorBits()) {
+                alike = true;
+                found = each;
+            }
+        }
+        return found;
     }
 
     /// Writes the file again with the shares that were found on a machine, in place of those it had for it, and least

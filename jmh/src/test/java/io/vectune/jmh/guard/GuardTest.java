@@ -153,7 +153,12 @@ class GuardTest {
         assertThat(onSecond.entries().stream().map(GuardEntry::share)).containsExactly(60.0, 70.0);
         assertThat(onSecond.machine()).isEqualTo(second);
         assertThat(onFirst.entries().getLast().minRatio()).isEqualTo(3.5);
-        // One that is not in the file is compared with the first that is, as far as it can be.
+        // One that is not in the file is compared with the first of its vector width, as far as it can be.
+        Machine narrow = new Machine("D", 256);
+        GuardBaseline.record(file, Map.of("a", of(55, 10, 0)), narrow, Map.of());
+        GuardBaseline.record(file, Map.of("a", of(55, 10, 0)), first, Map.of());
+        GuardBaseline.record(file, Map.of("a", of(55, 10, 0)), second, Map.of());
+        assertThat(Files.readString(file).indexOf("\"D\"")).isLessThan(Files.readString(file).indexOf("\"A\""));
         Machine third = new Machine("C", 512);
         assertThat(Comparability.of(GuardBaseline.read(file, third).machine(), third)).isEqualTo(Comparability.RATIOS);
     }

@@ -82,6 +82,11 @@ final class StackedWeight implements Weight {
     }
 
     @Override
+    public int blockColumns() {
+        return parts.getFirst().blockColumns();
+    }
+
+    @Override
     public int fewTokens() {
         return parts.getFirst().fewTokens();
     }

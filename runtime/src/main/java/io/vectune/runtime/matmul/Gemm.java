@@ -286,10 +286,12 @@ final class Gemm implements ThreadTeam.Task {
     private void multiplyUnit(int unit, GemmUnit worker) {
         int leftUnit = unit % leftUnits;
         int rightUnit = unit / leftUnits;
+        // Cut at the ends of a weight's blocks, unless that leaves threads without work.
+        int step = Math.ceilDiv(span.panels(), span.panelStep()) < rightUnits ? 1 : span.panelStep();
         worker.multiply(
                 GemmUnit.share(span.tiles(), leftUnit, leftUnits),
                 GemmUnit.share(span.tiles(), leftUnit + 1, leftUnits),
-                GemmUnit.share(span.panels(), rightUnit, rightUnits, span.panelStep()),
-                GemmUnit.share(span.panels(), rightUnit + 1, rightUnits, span.panelStep()));
+                GemmUnit.share(span.panels(), rightUnit, rightUnits, step),
+                GemmUnit.share(span.panels(), rightUnit + 1, rightUnits, step));
     }
 }

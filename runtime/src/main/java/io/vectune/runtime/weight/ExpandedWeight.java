@@ -70,6 +70,11 @@ public final class ExpandedWeight implements Weight {
     }
 
     @Override
+    public int blockColumns() {
+        return base.blockColumns();
+    }
+
+    @Override
     public int fewTokens() {
         return base.fewTokens();
     }
