@@ -8,13 +8,19 @@ import org.jspecify.annotations.Nullable;
 /// What this fork has shown so far: its limits, its best operation, and what an operation allocates.
 ///
 /// Limits and operations are both the best of many, since a disturbance only ever makes them slower; the limits are
-/// measured again before and after every iteration. With one thread, an operation is timed by the processor time of the
-/// thread, which does not run while another process has the core.
+/// measured again before and after every iteration.
+///
+/// An operation is timed by the wall clock, of which some of many short operations see no disturbance. A long one of
+/// one thread may never run undisturbed: it is timed by the processor time of the thread, which does not run while
+/// another process has the core. Under a hypervisor that clock can stand still for microseconds (time taken from the
+/// machine is subtracted late), so it says nothing about a short operation, and never less than half of the wall time
+/// counts.
 ///
 /// One a process, because JMH gives a profiler no way to the state of a benchmark. The measuring thread writes, JMH's
 /// own thread reads between iterations.
 public final class ForkRecord {
     private static final long PROBE_NANOS = 12_000_000L;
+    private static final long LONG_OPERATION_NANOS = 2_000_000L;
     private static final ForkRecord CURRENT = new ForkRecord();
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
@@ -24,6 +30,7 @@ public final class ForkRecord {
     private double readBandwidth;
 
     private long beganNanos;
+    private long beganProcessorNanos;
     private long beganBytes;
     private long bestNanos;
     private long bestReferenceNanos;
@@ -89,7 +96,8 @@ public final class ForkRecord {
     /// An operation begins.
     void begin() {
         beganBytes = THREADS.getCurrentThreadAllocatedBytes();
-        beganNanos = now();
+        beganProcessorNanos = oneThread ? THREADS.getCurrentThreadCpuTime() : 0;
+        beganNanos = System.nanoTime();
     }
 
     /// The operation ends.
@@ -97,7 +105,7 @@ public final class ForkRecord {
     /// @param operations floating-point operations that it did
     /// @param bytes that had to move
     void end(double operations, double bytes) {
-        long nanos = Math.max(1, now() - beganNanos);
+        long nanos = elapsed();
         iterationBytes += THREADS.getCurrentThreadAllocatedBytes() - beganBytes;
         iterationOperations++;
         if (nanos < bestNanos) {
@@ -109,7 +117,7 @@ public final class ForkRecord {
 
     /// An operation ends that is the reference of the measured one.
     void endReference() {
-        bestReferenceNanos = Math.min(bestReferenceNanos, Math.max(1, now() - beganNanos));
+        bestReferenceNanos = Math.min(bestReferenceNanos, elapsed());
     }
 
     /// GFLOP/s.
@@ -152,7 +160,16 @@ public final class ForkRecord {
         return leastBytesAnOperation;
     }
 
-    private long now() {
-        return oneThread ? THREADS.getCurrentThreadCpuTime() : System.nanoTime();
+    private long elapsed() {
+        long wall = Math.max(1, System.nanoTime() - beganNanos);
+        if (!oneThread || wall < LONG_OPERATION_NANOS) {
+            return wall;
+        }
+        return nanosOfLong(wall, THREADS.getCurrentThreadCpuTime() - beganProcessorNanos);
+    }
+
+    /// The time of a long operation from both clocks: nanoseconds.
+    static long nanosOfLong(long wall, long processor) {
+        return Math.clamp(processor, wall / 2, wall);
     }
 }
